@@ -1,0 +1,1 @@
+"""Builders for `datasets`: one module per mirror, one builder class per module."""

@@ -1,0 +1,1 @@
+"""Load, stream, check, convert and regenerate interpretability artifacts."""

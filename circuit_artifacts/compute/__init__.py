@@ -1,0 +1,1 @@
+"""The compute layer: what regenerates artifacts from a model. Reached only through import strings."""

@@ -1,0 +1,1 @@
+"""One module per file format; each reads bytes into arrays or Arrow batches and knows no mirror."""

@@ -1,0 +1,1 @@
+"""Pydantic models of every artifact file and row: one module per mirror."""

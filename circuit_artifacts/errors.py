@@ -17,6 +17,8 @@ Each inherits a built-in, so that ``except FileNotFoundError`` keeps working in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "SourceError",
     "UnknownNameError",
     "UnsafeContentError",
+    "located",
 ]
 
 
@@ -111,3 +114,13 @@ class ModelError(CircuitArtifactsError, ValueError):
 
 class MissingExtraError(CircuitArtifactsError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+@contextmanager
+def located(file: object) -> Iterator[None]:
+    """Name the file in errors from code that works on arrays and does not know where they came from."""
+    try:
+        yield
+    except CircuitArtifactsError as error:
+        error.file = error.file or str(file)
+        raise

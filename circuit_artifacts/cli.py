@@ -1,0 +1,222 @@
+"""The command line: ``circuit-artifacts``. Tables for people, ``--json`` for machines, errors without tracebacks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from circuit_artifacts import catalog, progress
+from circuit_artifacts.errors import CircuitArtifactsError
+from circuit_artifacts.schemas.declaration import Mirror
+from circuit_artifacts.sources import Sources
+
+__all__ = ["main"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+_out, _err = Console(), Console(stderr=True)
+
+Root = Annotated[Path | None, typer.Option("--data-root", help="A folder in the published layout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MirrorName = Annotated[str, typer.Argument(metavar="REPO", help="For example csp-atlas.")]
+
+
+def main() -> None:
+    """Run the command line: exit code 0 for success, 1 for a failure or findings, 2 for wrong usage."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("circuit_artifacts").setLevel(logging.INFO)
+    try:
+        app()
+    except CircuitArtifactsError as error:
+        _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command("ls")
+def list_configs(
+    repo: Annotated[str | None, typer.Argument(metavar="REPO", help="One mirror; all of them without it.")] = None,
+    data_root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what there is, and where each file would come from."""
+    if repo is None:
+        rows = [{"repo": m.name, "configs": len(m.configs), "title": m.title} for m in catalog.mirrors().values()]
+        _show(rows, as_json=as_json)
+        return
+    mirror = catalog.mirror(repo)
+    sources = Sources(mirror=mirror, data_root=data_root)
+    rows = []
+    for name, config in mirror.configs.items():
+        plan = sources.plan(config)
+        rows.append(
+            {"config": name, "content": config.family.summary, "file": config.file, "action": plan.action}
+            | {"source": plan.source, "size": plan.path.stat().st_size if plan.path and plan.path.exists() else None}
+        )
+    _show(rows, as_json=as_json)
+
+
+@app.command()
+def show(
+    repo: MirrorName,
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="For example masks_eps0.5_cons0.8.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Rows per split.")] = 5,
+    split: Annotated[str | None, typer.Option(help="One split; all of them without it.")] = None,
+    data_root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the first rows of a config."""
+    from circuit_artifacts.formats.reader import Request
+    from circuit_artifacts.schemas.declaration import import_string
+
+    declared = catalog.config(repo, config)
+    path = Sources(mirror=catalog.mirror(repo), data_root=data_root).fetch(declared)[config]
+    for part in declared.family.splits:
+        if split not in (None, part.name):
+            continue
+        reader = import_string(declared.family.reader)(
+            Request(mirror=catalog.mirror(repo), config=declared, split=part)
+        )
+        tables = (table for shard in reader.shards(path) for table in reader.tables(path, shard))
+        rows = list(itertools.islice((row for table in tables for row in table.slice(0, n).to_pylist()), n))
+        if not as_json:
+            _out.print(f"{repo} {config} {part.name}", style="bold")
+        _show(rows, as_json=as_json)
+
+
+@app.command()
+def fetch(
+    repo: MirrorName,
+    configs: Annotated[list[str] | None, typer.Argument(metavar="[CONFIG]...", help="All of them without it.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Hub revision to pin.")] = None,
+) -> None:
+    """Have the files that configs need, once: from a local folder, the Hub, or derived without a model."""
+    mirror = catalog.mirror(repo)
+    chosen = [catalog.config(repo, name) for name in configs] if configs else list(mirror.configs.values())
+    with progress.shown(_err):
+        paths = Sources(mirror=mirror, revision=revision).fetch(*chosen)
+    _show([{"config": name, "path": str(path)} for name, path in paths.items()], as_json=False)
+
+
+@app.command()
+def validate(
+    target: Annotated[str, typer.Argument(metavar="REPO|DIR", help="A mirror, or a folder in its layout.")],
+    as_json: AsJson = False,
+) -> None:
+    """List every violated rule, located; exit code 1 if there is any."""
+    from circuit_artifacts.validation import validate as check
+
+    folder, mirror = _folder(target)
+    with progress.shown(_err):
+        findings = list(check(folder, mirror))
+    rows = [{"level": f.level, "rule": f.rule, "file": f.file, "where": f.where, "message": f.message} for f in findings]
+    _show(rows, as_json=as_json)
+    errors = sum(finding.level == "error" for finding in findings)
+    if not as_json:
+        _out.print(f"{errors} error(s), {len(findings) - errors} note(s) in {folder}", soft_wrap=True)
+    if errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    target: Annotated[str, typer.Argument(metavar="REPO|DIR", help="A mirror, or a folder in its layout.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    config: Annotated[list[str] | None, typer.Option(help="Only this config; may be repeated.")] = None,
+) -> None:
+    """Convert to parquet, with a dataset card."""
+    from circuit_artifacts.parquet import convert as write
+    from circuit_artifacts.validation import mirror_of
+
+    root = Path(target) if target not in catalog.mirrors() else None
+    mirror = catalog.mirror(target) if root is None else mirror_of(root)
+    chosen = [catalog.config(mirror.name, name) for name in config] if config else None
+    with progress.shown(_err):
+        files = write(Sources(mirror=mirror, data_root=root), out, chosen)
+    total = sum(file.path.stat().st_size for file in files)
+    _out.print(f"{len(files)} files, {total / 1e6:.1f} MB, and README.md in {out}", soft_wrap=True)
+
+
+@app.command()
+def regenerate(
+    repo: MirrorName,
+    families: Annotated[list[str] | None, typer.Argument(metavar="[FAMILY]...", help="All without it.")] = None,
+    root: Annotated[Path, typer.Option(help="Folder to write, in the published layout.")] = ...,  # type: ignore[assignment]
+    model: Annotated[str | None, typer.Option(help="'mini', a folder, or a Hub id.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of a step parameter.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; do nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make the families anew although they exist.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make families, and whatever input of theirs is missing, in a folder."""
+    from circuit_artifacts.regeneration import regenerate as make
+
+    parameters = dict(map(_parameter, parameter or ())) | ({"model": model} if model else {})
+    with progress.shown(_err):
+        steps = make(repo, families or (), root=root, parameters=parameters, force=force, plan_only=plan)
+    rows = [{"step": s.name, "runs a model": s.model, "files": len(s.files), "first": s.files[0]} for s in steps]
+    _show(rows, as_json=as_json)
+    if not as_json:
+        _out.print(f"{'would be written' if plan else 'written'} to {root}", soft_wrap=True)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("circuit-artifacts-demo"),
+) -> None:
+    """Run the whole path on the bundled model, offline: regenerate, validate, load, convert, draw."""
+    from circuit_artifacts.demo import run
+
+    with progress.shown(_err):
+        run(out, _out)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        message = f"--set takes NAME=VALUE, not {text!r}"
+        raise typer.BadParameter(message)
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _folder(target: str) -> tuple[Path, Mirror | None]:
+    """The folder that a mirror's name or a path means, and the mirror if it was named."""
+    if target not in catalog.mirrors():
+        return Path(target), None
+    mirror = catalog.mirror(target)
+    folders = [path for _, path in Sources(mirror=mirror).local_folders() if path.is_dir()]
+    if not folders:
+        message = f"{target} has no local folder; name one, or set $CIRCUIT_ARTIFACTS_ROOT"
+        raise typer.BadParameter(message)
+    return folders[0], mirror
+
+
+def _show(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(list(rows), indent=2, default=str))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in rows[0] if rows else ():
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    _out.print(table)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+

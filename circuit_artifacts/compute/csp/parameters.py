@@ -1,0 +1,86 @@
+"""What the CSP-Atlas steps can be told; the defaults are the published experiment, with the true last token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.schemas.common import ArtifactModel
+from circuit_artifacts.schemas.csp_vocabulary import KEYWORDS, attempted_pairs, concept_key
+
+__all__ = ["StageParameters"]
+
+
+class StageParameters(ArtifactModel):
+    """Parameters of stages 11 to 14.
+
+    Attributes:
+        model: "mini", a folder, or a Hub id.
+        seed: of the prompt generators.
+        mode: which pairs are attempted: "small" is the published 106 concepts.
+        ast_nodes: only pairs with these nodes; None takes all of the mode.
+        builtin_objs: only pairs with these builtins.
+        n_prompts: prompts generated and kept per pair.
+        n_checkers: checker prompts aimed at per concept.
+        filter_rule: "pair_mean" drops pairs by their mean loss (the notebook), "best" keeps the lowest losses (the
+            library).
+        loss_threshold: for the filter, in nats; None takes the rule's published one.
+        max_length: tokens after which a prompt is cut.
+        position: token whose activation is read.
+        rule: how a dimension enters a mask.
+        thresholds: activation thresholds that stage 12 also counts exceedances of; needed by rule "per_prompt".
+        token_checker_setting: (epsilon, consistency) of token_checker_masks.h5 and universal_106x50.h5.
+        batch_tokens: tokens per batch.
+        device: where the model runs.
+        dtype: weights and activations of the model.
+    """
+
+    model: str
+    seed: int = 42
+    mode: Literal["test", "small"] = "small"
+    ast_nodes: tuple[str, ...] | None = None
+    builtin_objs: tuple[str, ...] | None = None
+    n_prompts: int = 50
+    n_checkers: int = 50
+    filter_rule: Literal["pair_mean", "best"] = "pair_mean"
+    loss_threshold: float | None = None
+    max_length: int = 512
+    position: Literal["last_token", "as_committed"] = "last_token"
+    rule: Literal["mean", "per_prompt"] = "mean"
+    thresholds: tuple[float, ...] = ()
+    token_checker_setting: tuple[float, float] = (0.001, 0.8)
+    batch_tokens: int = 8192
+    device: str = "cpu"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> StageParameters:
+        """Check parameters that a user gave.
+
+        Raises:
+            SchemaError: an unknown name or a value of another type; every fault is named.
+        """
+        try:
+            return cls.model_validate(parameters)
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+            problem = f"the parameters of the steps are not valid: {faults}"
+            raise SchemaError(problem, expected=", ".join(cls.model_fields)) from error
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs to attempt, in generation order."""
+        return [
+            (node, builtin)
+            for node, builtin in attempted_pairs(self.mode)
+            if (self.ast_nodes is None or node in self.ast_nodes)
+            and (self.builtin_objs is None or builtin in self.builtin_objs)
+        ]
+
+    def testable(self) -> list[str]:
+        """The concepts with a keyword among those pairs, in ASCII order."""
+        named = {concept_key("ast", node) for node, _ in self.pairs()}
+        named |= {concept_key("builtin", builtin) for _, builtin in self.pairs()}
+        return sorted(named & set(KEYWORDS))

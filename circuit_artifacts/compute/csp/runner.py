@@ -1,0 +1,107 @@
+"""A model, its tokenizer and a file of prompts: what the model-running steps share."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from circuit_artifacts.compute.csp.parameters import StageParameters
+from circuit_artifacts.errors import MissingExtraError
+from circuit_artifacts.formats.reader import read_table
+from circuit_artifacts.schemas.csp_vocabulary import pair_key
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from circuit_artifacts.compute.csp.statistics import ActivationStatistics
+    from circuit_artifacts.compute.models import Tokenizer
+    from circuit_artifacts.provenance import Provenance
+    from circuit_artifacts.sources import Job
+
+__all__ = ["ModelRunner"]
+
+
+class ModelRunner:
+    """Runs the model of one job; it is loaded at first use.
+
+    Raises:
+        MissingExtraError: torch and its companions are not installed.
+    """
+
+    def __init__(self, job: Job) -> None:
+        try:
+            import torch  # noqa: F401 - only to say early what is missing
+        except ImportError as error:
+            problem = "running a model needs torch"
+            raise MissingExtraError(problem, remedy="pip install 'circuit-artifacts[compute]'") from error
+        self.job = job
+        self.parameters = StageParameters.of(job.parameters)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model, in evaluation mode on its device."""
+        import torch
+
+        from circuit_artifacts.compute.models import load_model
+
+        dtype = getattr(torch, self.parameters.dtype)
+        return load_model(self.parameters.model, device=self.parameters.device, dtype=dtype)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        from circuit_artifacts.compute.models import load_tokenizer
+
+        return load_tokenizer(self.parameters.model)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The model's reference, and its revision or weights hash."""
+        from circuit_artifacts.compute.models import model_identity
+
+        return model_identity(self.parameters.model, self.model)
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids without special tokens, cut where the published code or the model's context ends."""
+        from circuit_artifacts.compute.hooks import context_length
+
+        limit = min(self.parameters.max_length, context_length(self.model) or self.parameters.max_length)
+        return self.tokenizer.encode_batch(texts, max_length=limit)
+
+    def accumulate(self, prompts: Path, *, checkpoint: Path) -> tuple[list[str], ActivationStatistics]:
+        """Stage 12 over a prompt file: group keys in ASCII order, and the sums."""
+        from circuit_artifacts.compute.csp.activations import accumulate
+
+        (family,) = self.job.step.needs
+        config = self.job.mirror.configs[family]
+        frame = read_table(self.job.mirror, config, prompts).to_pandas()
+        if "object" in frame:
+            keys = frame["object"].to_numpy(dtype=object)
+        else:
+            keys = np.array([pair_key(*pair) for pair in zip(frame["ast_node"], frame["builtin_obj"], strict=True)])
+        groups, index = np.unique(keys.astype(str), return_inverse=True)
+        statistics = accumulate(
+            self.model,
+            self.encode(frame["prompt_text"].tolist()),
+            index.astype(np.int64),
+            len(groups),
+            position=self.parameters.position,
+            thresholds=self.parameters.thresholds,
+            batch_tokens=self.parameters.batch_tokens,
+            pad_id=self.tokenizer.end_of_text,
+            device=self.parameters.device,
+            checkpoint=checkpoint,
+            identity=repr(sorted(self.identity.items())),
+        )
+        return [str(group) for group in groups], statistics
+
+    def record(self) -> Provenance:
+        """Provenance of files that this run makes."""
+        from circuit_artifacts.compute.hooks import n_layers, residual_width
+
+        return self.job.record(
+            model=self.identity, n_layers=n_layers(self.model), width=residual_width(self.model)
+        )

@@ -1,0 +1,331 @@
+"""The steps of CSP-Atlas: each reads its inputs, calls functions on arrays, and writes files in the published layout.
+
+Every function here is named by a `Step` in `circuit_artifacts.schemas.csp_atlas` and is called with a `Job`. Torch is
+imported only by those that run a model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from circuit_artifacts import provenance
+from circuit_artifacts.compute.csp import decomposition, modularity as modularity_analysis, tokens
+from circuit_artifacts.compute.csp.layout import (
+    read_activations,
+    read_setting,
+    write_activations,
+    write_checker_masks,
+    write_object_masks,
+)
+from circuit_artifacts.compute.csp.masks import binarize
+from circuit_artifacts.compute.csp.parameters import StageParameters
+from circuit_artifacts.compute.csp.runner import ModelRunner
+from circuit_artifacts.compute.csp.statistics import ActivationStatistics
+from circuit_artifacts.compute.csp.word_banks import CHECKER_CATEGORIES
+from circuit_artifacts.csp_atlas.tables import read_target_checker
+from circuit_artifacts.errors import SchemaError, located
+from circuit_artifacts.formats.hdf5 import open_hdf5, read_attributes
+from circuit_artifacts.formats.hdf5_leaves import read_layers
+from circuit_artifacts.formats.reader import Request, Shape
+from circuit_artifacts.formats.tabular import ParquetReader, write_csv, write_parquet
+from circuit_artifacts.schemas.common import arrow_schema
+from circuit_artifacts.schemas.csp_vocabulary import KEYWORDS, concept_key, pair_key, split_concept, split_pair
+from circuit_artifacts.sources import Job
+
+__all__ = [
+    "activations",
+    "checker_masks",
+    "checker_prompts",
+    "modularity",
+    "object_masks",
+    "object_prompts",
+    "summary",
+    "target_checker",
+    "token_checker_masks",
+    "token_independence",
+    "universal_masks",
+    "unpack_activations",
+]
+
+
+# Stage 11
+
+
+def object_prompts(job: Job) -> None:
+    """Generate, score and filter the prompts of every pair (csp_atlas spec 3.1-3.4)."""
+    from circuit_artifacts.compute.csp.losses import sequence_losses
+    from circuit_artifacts.compute.csp.prompts import filter_by_loss, generate_object_prompts
+
+    parameters, runner = StageParameters.of(job.parameters), ModelRunner(job)
+    pairs = parameters.pairs()
+    prompts = list(generate_object_prompts(pairs, n=parameters.n_prompts, seed=parameters.seed))
+    sequences = runner.encode([prompt.prompt_text for prompt in prompts])
+    losses = sequence_losses(
+        runner.model, sequences, batch_tokens=parameters.batch_tokens, device=parameters.device
+    )
+    pair_index = np.repeat(np.arange(len(pairs)), parameters.n_prompts)
+    kept = filter_by_loss(
+        pair_index,
+        losses,
+        rule=parameters.filter_rule,
+        n_keep=parameters.n_prompts,
+        threshold=parameters.loss_threshold,
+    )
+    if not len(kept):
+        problem = "no pair survives the loss filter"
+        raise SchemaError(
+            problem,
+            found=f"mean losses from {losses.min():.2f} to {losses.max():.2f} nats",
+            expected=f"at most {parameters.loss_threshold or 'the published threshold'}",
+            remedy="Use a model of Python source, or raise loss_threshold.",
+        )
+    frame = pd.DataFrame([prompts[row]._asdict() for row in kept])
+    frame["variation_id"] = frame.groupby(["ast_node", "builtin_obj"]).cumcount()
+    frame["sequence_loss"] = losses[kept]
+    frame["token_length"] = [len(sequences[row]) for row in kept]
+    _write_table(job, "object_prompts", frame, runner.record())
+
+
+def checker_prompts(job: Job) -> None:
+    """Generate and select checker prompts (csp_atlas spec 3.5); serves both kinds."""
+    from circuit_artifacts.compute.csp.checkers import generate_checker_candidates, select_checkers
+
+    (family,) = job.step.makes
+    parameters, runner = StageParameters.of(job.parameters), ModelRunner(job)
+    kind = "checker" if family == "checker_prompts" else "token_checker"
+    candidates = generate_checker_candidates(kind, concepts=parameters.testable(), seed=parameters.seed)
+    tokenizer = runner.tokenizer
+    rows = select_checkers(candidates, tokenizer.encode, tokenizer.decode, n_target=parameters.n_checkers)
+    _write_table(job, family, pd.DataFrame([row._asdict() for row in rows]), runner.record())
+
+
+# Stage 12
+
+
+def activations(job: Job) -> None:
+    """Run the prompts of a file and add up their MLP outputs per group (csp_atlas spec 4); resumes after a kill."""
+    (family,), (source,) = job.step.makes, job.step.needs
+    path, prompts = job.outputs[family], job.input(source)
+    runner = ModelRunner(job)
+    keys, statistics = runner.accumulate(prompts, checkpoint=path.with_name(f".{path.name}.checkpoint"))
+    pairs = [split_pair(key) for key in keys] if family == "object_activations" else None
+    write_activations(
+        path,
+        keys,
+        statistics,
+        runner.record(),
+        model_id=runner.identity["reference"],
+        input_file=prompts.name,
+        pairs=pairs,
+    )
+
+
+def token_checker_masks(job: Job) -> None:
+    """Masks straight from the token-checker prompts, without a stage-12 file (csp_atlas spec 1.6)."""
+    runner, parameters = ModelRunner(job), StageParameters.of(job.parameters)
+    eps, cons = parameters.token_checker_setting
+    path = job.outputs["token_checker_masks"]
+    keys, statistics = runner.accumulate(
+        job.input("token_checker_prompts"), checkpoint=path.with_name(f".{path.name}.checkpoint")
+    )
+    masks = binarize(
+        statistics.activation_sum, statistics.firing_count, statistics.n_prompts, epsilon=eps, consistency=cons
+    )
+    write_checker_masks(
+        path,
+        keys,
+        masks,
+        runner.record(),
+        eps=eps,
+        cons=cons,
+        more_attributes={"n_prompts_per_object": parameters.n_checkers, "categories": ",".join(CHECKER_CATEGORIES)},
+        n_valid=dict(zip(keys, statistics.n_prompts.tolist(), strict=True)),
+    )
+
+
+def unpack_activations(job: Job) -> None:
+    """Write a ``12_*`` file from the rows that are bundled (the rows of the config of the same name)."""
+    ((packed, path),) = ((name, path) for name, path in job.inputs.items())
+    (family,) = job.step.makes
+    record = provenance.read(path)
+    shape = Shape.of(path, job.mirror)
+    schema = arrow_schema(job.mirror.family_by_name[packed].splits[0].row, width=shape.width)
+    frame = pq.read_table(path, schema=schema).combine_chunks()
+    first, second = ("ast_node", "builtin_obj") if family == "object_activations" else ("kind", "name")
+    keys = [
+        f"{a}__{b}" for a, b in zip(frame[first].to_pylist(), frame[second].to_pylist(), strict=True)
+    ]
+    n_keys = len(keys) // shape.n_layers  # rows are layer by layer, keys in the same order in each
+
+    def stacked(column: str) -> Any:
+        flat = frame[column].chunk(0).flatten().to_numpy()
+        return flat.reshape(shape.n_layers, n_keys, shape.width).swapaxes(0, 1)
+
+    statistics = ActivationStatistics(
+        stacked("activation_sum"), stacked("firing_count"), frame["n_prompts"].to_numpy()[:n_keys]
+    )
+    keys = keys[:n_keys]
+    model = record.model if record is not None else None
+    write_activations(
+        job.outputs[family],
+        keys,
+        statistics,
+        job.record(model=model, n_layers=shape.n_layers, width=shape.width),
+        model_id=str((model or {}).get("reference")),
+        input_file=job.mirror.family_by_name[family.replace("activations", "prompts")].file,
+        pairs=[split_pair(key) for key in keys] if family == "object_activations" else None,
+    )
+
+
+# Stage 13
+
+
+def object_masks(job: Job) -> None:
+    """Masks of pairs and concepts at every wanted setting, in one pass over the sums (csp_atlas spec 5)."""
+    path = job.input("object_activations")
+    keys, statistics = read_activations(path, Shape.of(path, job.mirror))
+    record = _array_record(job, path, statistics.activation_sum.shape)
+    for config, output in job.output_configs("masks"):
+        eps, cons = config.setting["eps"], config.setting["cons"]
+        masks = _binarize(statistics, job, eps, cons)
+        write_object_masks(output, [split_pair(key) for key in keys], masks, record, eps=eps, cons=cons)
+
+
+def checker_masks(job: Job) -> None:
+    """Masks of checker concepts at every wanted setting (csp_atlas spec 5)."""
+    path = job.input("checker_activations")
+    keys, statistics = read_activations(path, Shape.of(path, job.mirror))
+    record = _array_record(job, path, statistics.activation_sum.shape)
+    for config, output in job.output_configs("checker_masks"):
+        eps, cons = config.setting["eps"], config.setting["cons"]
+        write_checker_masks(output, keys, _binarize(statistics, job, eps, cons), record, eps=eps, cons=cons)
+
+
+def universal_masks(job: Job) -> None:
+    """``universal_106x50.h5``: object masks at the token-checker setting (csp_atlas spec 1.7)."""
+    path = job.input("object_activations")
+    keys, statistics = read_activations(path, Shape.of(path, job.mirror))
+    eps, cons = StageParameters.of(job.parameters).token_checker_setting
+    with open_hdf5(path) as file:
+        model_id = read_attributes(file["metadata"]).get("model_id", "")
+    write_object_masks(
+        job.outputs["universal_106x50"],
+        [split_pair(key) for key in keys],
+        _binarize(statistics, job, eps, cons),
+        _array_record(job, path, statistics.activation_sum.shape),
+        eps=eps,
+        cons=cons,
+        more_attributes={"model_id": model_id},
+    )
+
+
+# Stage 14 and the analyses
+
+
+def target_checker(job: Job) -> None:
+    """The decomposition table of every wanted setting (csp_atlas spec 6)."""
+    for config, output in job.output_configs("target_checker"):
+        object_path = job.input("masks", config.setting)
+        checker_path = job.input("checker_masks", config.setting)
+        shape = Shape.of(object_path, job.mirror)
+        universal = read_layers(object_path, "universal_masks", dtype=np.bool_, shape=shape)
+        checker = read_layers(checker_path, "token_checker_masks", dtype=np.bool_, shape=shape)
+        with located(object_path):
+            table = decomposition.target_checker_table(*decomposition.compare_concepts(*universal, *checker))
+        record = _array_record(job, object_path, universal[1].shape)
+        with provenance.derived_file(output, record) as temporary:
+            table.to_csv(temporary)
+
+
+def summary(job: Job) -> None:
+    """Means over each decomposition table, one row per setting (csp_atlas spec 6)."""
+    tables = {}
+    for config in job.mirror.family_by_name["target_checker"].configs:
+        path = job.input("target_checker", config.setting)
+        tables[config.setting["eps"], config.setting["cons"]] = read_target_checker(path)
+    record = _array_record(job, path)
+    with provenance.derived_file(job.outputs["summary"], record) as temporary, located("a decomposition table"):
+        decomposition.summary_table(tables).to_csv(temporary, index=False)
+
+
+def modularity(job: Job) -> None:
+    """Relaxed modularity of the universal masks: scores and detail (csp_atlas spec 7.1)."""
+    (path,) = job.inputs.values()
+    concepts, masks = read_layers(path, "universal_masks", dtype=np.bool_, shape=Shape.of(path, job.mirror))
+    result = modularity_analysis.relaxed_modularity(masks)
+    tables = {
+        "modularity_scores": (modularity_analysis.scores_table(concepts, result), True),
+        "modularity_detail": (modularity_analysis.detail_table(concepts, result), False),
+    }
+    record = _array_record(job, path, masks.shape)
+    for name, (table, index) in tables.items():
+        if name in job.outputs:
+            with provenance.derived_file(job.outputs[name], record) as temporary:
+                table.to_csv(temporary, index=index)
+
+
+def token_independence(job: Job) -> None:
+    """Concept against token circuits at one setting (csp_atlas spec 7.2).
+
+    Raises:
+        SchemaError: the two mask files were made at different settings, so that comparing them means nothing.
+    """
+    object_path, checker_path = job.input("universal_106x50"), job.input("token_checker_masks")
+    if not np.allclose(read_setting(object_path), read_setting(checker_path)):
+        problem = "the token-checker masks were made at another setting than the universal masks"
+        raise SchemaError(
+            problem,
+            file=checker_path,
+            where="/metadata",
+            found=read_setting(checker_path),
+            expected=f"{read_setting(object_path)} of {object_path.name}",
+        )
+    shape = Shape.of(object_path, job.mirror)
+    universal = read_layers(object_path, "universal_masks", dtype=np.bool_, shape=shape)
+    checker = read_layers(checker_path, "token_checker_masks", dtype=np.bool_, shape=shape)
+    result = tokens.token_independence(*universal, *checker)
+    record = _array_record(job, object_path, universal[1].shape)
+    for name in ("summary", "detail", "no_keyword"):
+        config_name = f"token_independence_{name}"
+        if config_name in job.outputs:
+            with provenance.derived_file(job.outputs[config_name], record) as temporary:
+                getattr(result, name).to_csv(temporary, index=False)
+
+
+def _binarize(statistics: ActivationStatistics, job: Job, eps: float, cons: float) -> npt.NDArray[np.bool_]:
+    parameters = StageParameters.of(job.parameters)
+    exceedance = statistics.exceedance_count
+    if parameters.rule == "per_prompt" and exceedance is not None:
+        exceedance = exceedance[parameters.thresholds.index(eps)] if eps in parameters.thresholds else None
+    return binarize(
+        statistics.activation_sum,
+        statistics.firing_count,
+        statistics.n_prompts,
+        epsilon=eps,
+        consistency=cons,
+        rule=parameters.rule,
+        exceedance_count=exceedance,
+    )
+
+
+def _array_record(job: Job, path: Path, shape: tuple[int, ...] | None = None) -> provenance.Provenance:
+    """Provenance of files made from `path` without a model; the model's identity is handed on."""
+    earlier = provenance.read(path)
+    model = earlier.model if earlier is not None else None
+    known = Shape.of(path, job.mirror)
+    _, n_layers, width = shape or (0, known.n_layers, known.width)
+    return job.record(model=model, n_layers=n_layers, width=width)
+
+
+def _write_table(job: Job, family: str, frame: pd.DataFrame, record: provenance.Provenance) -> None:
+    schema = arrow_schema(job.mirror.family_by_name[family].splits[0].row)
+    table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    with provenance.derived_file(job.outputs[family], record) as temporary:
+        write_parquet(table, temporary, record)

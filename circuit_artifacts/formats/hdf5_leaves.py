@@ -1,0 +1,224 @@
+"""HDF5 files with one small dataset per key and layer: each leaf becomes a row, each layer a shard.
+
+A split declares path patterns, such as ``pair_masks/layer_{layer}/{ast_node}__{builtin_obj}``. Exactly the declared
+paths are opened; the braces of the last part capture columns from the key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.formats.hdf5 import (
+    child_names,
+    layer_groups,
+    open_hdf5,
+    read_attributes,
+    read_scalars,
+    read_vectors,
+)
+from circuit_artifacts.formats.reader import Request, Shape, row_schema
+from circuit_artifacts.schemas.declaration import Config
+
+__all__ = ["LeafReader", "active_dimensions", "check_setting", "layered_groups", "read_layers", "split_key"]
+
+_LAYER = "layer_{layer}"
+_NUMPY_TYPES = {"active": np.bool_, "activation_sum": np.float32, "firing_count": np.int32}
+
+
+class LeafReader:
+    """Reads one split of an HDF5 family."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+    def schema(self, path: Path | None) -> pa.Schema:
+        """Columns of the row model; with ``mask_format="dense"``, `mask` in place of `active`."""
+        schema = row_schema(self.request, path)
+        if self.request.mask_format == "dense" and "active" in schema.names:
+            width = Shape.of(path, self.request.mirror).width
+            schema = schema.set(schema.get_field_index("active"), pa.field("mask", pa.list_(pa.bool_(), width), False))
+        return schema
+
+    def shards(self, path: Path) -> list[int]:
+        """The layers, in numeric order."""
+        with open_hdf5(path) as file:
+            return list(range(_declared_layers(file, Shape.of(path, self.request.mirror))))
+
+    def tables(self, path: Path, shard: int) -> Iterator[pa.Table]:
+        """One table: the rows of one layer, keys in ASCII order.
+
+        Raises:
+            FormatError: truncated, or not HDF5.
+            SchemaError: an attribute that contradicts the file name, a missing layer, a key or vector of another form.
+        """
+        split, shape = self.request.split, Shape.of(path, self.request.mirror)
+        with open_hdf5(path) as file:
+            check_setting(file, self.request.config)
+            n_layers = _declared_layers(file, shape)
+            names: list[str] = []
+            values: dict[str, npt.NDArray[Any]] = {}
+            for column, pattern in split.leaves.items():
+                group_path, _, _ = pattern.rpartition("/")
+                if group_path.endswith(_LAYER):
+                    groups = layered_groups(file, group_path.removesuffix(f"/{_LAYER}"), n_layers)
+                    group = groups[shard]
+                    reference = child_names(groups[0])
+                    names = names or reference
+                    _same_keys(group, child_names(group), names)
+                    values[column] = read_vectors(group, names, dtype=_NUMPY_TYPES[column], width=shape.width)
+                else:
+                    values[column] = read_scalars(required_group(file, group_path), names, dtype=np.int64)
+            schema = self.schema(path)
+            keys = {name: split_key(pattern, name, file) for name in names}
+        yield pa.Table.from_arrays([_column(f, shard, split.key, keys, values) for f in schema], schema=schema)
+
+
+def active_dimensions(masks: npt.NDArray[np.bool_]) -> pa.ListArray:
+    """Sorted indices of the true entries of each row of masks (n, width): list<uint16> of length n."""
+    rows, dimensions = np.nonzero(masks)
+    offsets = np.searchsorted(rows, np.arange(len(masks) + 1)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(dimensions.astype(np.uint16)))
+
+
+def split_key(pattern: str, key: str, where: h5py.HLObject) -> dict[str, str]:
+    """The columns that the last part of a pattern captures from a key, split at the first separator.
+
+    Raises:
+        SchemaError: the key is not of this form.
+    """
+    last = pattern.rpartition("/")[2]
+    match = re.fullmatch(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+?)", re.escape(last)), key, flags=re.DOTALL)
+    if match is None:
+        problem = "the key is not of its form"
+        raise SchemaError(
+            problem, file=where.file.filename, where=pattern.replace(last, key), found=repr(key), expected=last
+        )
+    return match.groupdict()
+
+
+def check_setting(file: h5py.File, config: Config) -> None:
+    """Compare the setting on ``/metadata`` with the one in the file's name; an absent attribute says nothing.
+
+    Raises:
+        SchemaError: they contradict each other.
+    """
+    if not config.family.attributes or "metadata" not in file:
+        return
+    attributes = read_attributes(file["metadata"])
+    for axis, names in config.family.attributes.items():
+        for name in names:
+            found, expected = attributes.get(name), config.setting[axis]
+            if found is not None and not np.isclose(found, expected, rtol=1e-6, atol=0):
+                problem = "the attribute contradicts the file name"
+                raise SchemaError(
+                    problem,
+                    file=file.filename,
+                    where=f"/metadata@{name}",
+                    found=found,
+                    expected=expected,
+                    remedy="The file was renamed or written with another setting; get it again.",
+                )
+
+
+def layered_groups(file: h5py.File, path: str, n_layers: int) -> dict[int, h5py.Group]:
+    """The groups ``<path>/layer_0`` ... in numeric order.
+
+    Raises:
+        SchemaError: a layer is missing, or there are more than declared.
+    """
+    groups: dict[int, h5py.Group] = layer_groups(required_group(file, path))
+    if list(groups) != list(range(n_layers)):
+        absent = sorted(set(range(n_layers)) - set(groups))
+        problem = f"layer {absent[0]} is missing" if absent else "there are more layers than declared"
+        raise SchemaError(
+            problem, file=file.filename, where=f"/{path}", found=f"layers {list(groups)}", expected=f"{n_layers} layers"
+        )
+    return groups
+
+
+def required_group(file: h5py.File, path: str) -> h5py.Group:
+    """A group that the schema declares.
+
+    Raises:
+        SchemaError: it is not there.
+    """
+    group = file.get(path)
+    if not isinstance(group, h5py.Group):
+        problem = "a declared group is missing"
+        raise SchemaError(problem, file=file.filename, where=f"/{path}", found=sorted(file), expected=f"group /{path}")
+    return group
+
+
+def read_layers(
+    path: Path, group: str, *, dtype: npt.DTypeLike, shape: Shape, config: Config | None = None
+) -> tuple[list[str], npt.NDArray[Any]]:
+    """All vectors below ``group/layer_*``, fast: keys in ASCII order, and an array (key, layer, width).
+
+    Raises:
+        FormatError: truncated, or not HDF5.
+        SchemaError: a missing layer, layers with different keys, a vector of another form.
+    """
+    with open_hdf5(path) as file:
+        if config is not None:
+            check_setting(file, config)
+        groups = layered_groups(file, group, _declared_layers(file, shape))
+        names: list[str] = child_names(groups[0])
+        stack = np.empty((len(names), len(groups), shape.width), dtype)
+        for layer, layer_group in groups.items():
+            _same_keys(layer_group, child_names(layer_group), names)
+            stack[:, layer] = read_vectors(layer_group, names, dtype=dtype, width=shape.width)
+    return names, stack
+
+
+def _declared_layers(file: h5py.File, shape: Shape) -> int:
+    """The file's own `n_layers`, where it has one (checker files do not)."""
+    metadata = file.get("metadata")
+    declared = read_attributes(metadata).get("n_layers") if metadata is not None else None
+    return shape.n_layers if declared is None else int(declared)
+
+
+def _same_keys(group: h5py.Group, found: list[str], expected: list[str]) -> None:
+    if found == expected:
+        return
+    absent, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    problem = "this layer holds other keys than layer 0"
+    raise SchemaError(
+        problem,
+        file=group.file.filename,
+        where=group.name,
+        found=f"{len(found)} keys, without {absent[:3]}" if absent else f"{len(found)} keys, also {surplus[:3]}",
+        expected=f"the {len(expected)} keys of layer 0",
+    )
+
+
+def _column(
+    field: pa.Field,
+    layer: int,
+    key_column: str | None,
+    keys: Mapping[str, Mapping[str, str]],
+    values: Mapping[str, npt.NDArray[Any]],
+) -> pa.Array:
+    """One column of a layer's table: the layer, a part of the key, or the values."""
+    special: dict[str, Callable[[], Any]] = {
+        "layer": lambda: pa.array(np.full(len(keys), layer), field.type),
+        "size": lambda: pa.array(values["active"].sum(axis=1), field.type),
+        "active": lambda: active_dimensions(values["active"]),
+        "mask": lambda: pa.FixedSizeListArray.from_arrays(pa.array(values["active"].ravel()), type=field.type),
+    }
+    if field.name in special:
+        return special[field.name]()
+    if field.name in values:
+        flat = pa.array(values[field.name].ravel())
+        return pa.FixedSizeListArray.from_arrays(flat, type=field.type) if values[field.name].ndim > 1 else flat
+    if field.name == key_column:
+        return pa.array(list(keys), field.type)
+    return pa.array([captured[field.name] for captured in keys.values()], field.type)

@@ -1,0 +1,243 @@
+"""Opening HDF5 files, groups and datasets with located errors, and never leaving the file.
+
+External links, external storage and virtual datasets raise :class:`~circuit_artifacts.errors.UnsafeContentError`. Soft
+links are resolved inside the file. Everything is also importable from :mod:`circuit_artifacts.formats.hdf5`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+from h5py import h5d, h5l
+
+from circuit_artifacts.errors import (
+    CircuitArtifactsError,
+    FormatError,
+    MissingArtifactError,
+    SchemaError,
+    SourceError,
+    UnsafeContentError,
+)
+
+__all__ = [
+    "Link",
+    "child_names",
+    "layer_groups",
+    "links_of",
+    "located",
+    "open_dataset",
+    "open_group",
+    "open_hdf5",
+    "open_object",
+    "refuse_foreign_storage",
+    "schema_error",
+]
+
+_MAX_SOFT_LINKS = 16  # as many as the HDF5 library follows for one path
+
+
+@contextlib.contextmanager
+def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """Open a file for reading, without a file lock (network file systems often have none).
+
+    Args:
+        path: the file.
+
+    Yields:
+        The open file, valid inside the ``with`` block.
+
+    Raises:
+        MissingArtifactError: there is no such file.
+        FormatError: not an HDF5 file, or truncated, or damaged where the library looks first.
+        SourceError: the file exists but cannot be opened, for example for lack of permission.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingArtifactError("there is no such file", file=path)
+    if not path.is_file():
+        raise FormatError("not a file", file=path, expected="an HDF5 file")
+    try:
+        with path.open("rb") as raw:
+            start = raw.read(16)
+    except OSError as error:
+        raise SourceError("the file cannot be opened", file=path, found=error.strerror) from error
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        found = f"{start!r} at its start; {error}" if start else "an empty file"
+        raise FormatError(
+            "not a complete HDF5 file", file=path, found=found, remedy="Delete it and download or make it again"
+        ) from error
+    with file:
+        yield file
+
+
+def open_object(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | h5py.Datatype:
+    """Open what a path leads to, link by link, so that none leads out of the file.
+
+    Args:
+        group: where a relative path starts.
+        path: names joined by ``/``; a leading ``/`` starts at the root.
+
+    Raises:
+        SchemaError: nothing there, a dangling soft link, or soft links in a circle.
+        UnsafeContentError: a link on the way leads out of the file.
+        FormatError: the file is damaged there.
+    """
+    here: Any = group.file["/"] if path.startswith("/") else group
+    where = _join(here, path)
+    pending = deque(path.split("/"))
+    soft_links = 0
+    while pending:
+        name = pending.popleft()
+        if name in {"", "."}:
+            continue
+        link = _link(here, name) if isinstance(here, h5py.Group) else None
+        if link is None:
+            found = "a soft link that leads nowhere" if soft_links else "nothing"
+            raise SchemaError("a declared object is missing", file=group.file.filename, where=where, found=found)
+        if isinstance(link, h5py.SoftLink):
+            soft_links += 1
+            if soft_links > _MAX_SOFT_LINKS:
+                raise SchemaError("soft links in a circle", file=group.file.filename, where=where)
+            pending.extendleft(reversed(link.path.split("/")))
+            here = here.file["/"] if link.path.startswith("/") else here
+        else:
+            with located(group, where):
+                here = here[name]
+    return here
+
+
+def open_group(group: h5py.Group, path: str) -> h5py.Group:
+    """Open a group as :func:`open_object` does; SchemaError if something else is there."""
+    found = open_object(group, path)
+    if not isinstance(found, h5py.Group):
+        raise schema_error(group, path, "wrong kind of object", found=type(found).__name__, expected="Group")
+    return found
+
+
+def open_dataset(group: h5py.Group, path: str) -> h5py.Dataset:
+    """Open a dataset as :func:`open_object` does, and refuse data kept outside the file.
+
+    Raises:
+        SchemaError: something else is there.
+        UnsafeContentError: external storage or a virtual dataset.
+    """
+    found = open_object(group, path)
+    if not isinstance(found, h5py.Dataset):
+        raise schema_error(group, path, "wrong kind of object", found=type(found).__name__, expected="Dataset")
+    refuse_foreign_storage(found)
+    return found
+
+
+def refuse_foreign_storage(dataset: h5py.Dataset) -> None:
+    """Raise UnsafeContentError if the data of a dataset are in other files (external storage, virtual datasets)."""
+    with located(dataset, dataset.name):
+        plist = dataset.id.get_create_plist()
+        if plist.get_layout() == h5d.VIRTUAL:
+            found = "a virtual dataset"
+        elif plist.get_external_count():
+            found = "external storage"
+        else:
+            return
+    raise UnsafeContentError(
+        "the data are outside this file", file=dataset.file.filename, where=dataset.name, found=found
+    )
+
+
+def child_names(group: h5py.Group) -> list[str]:
+    """List what is in a group, in ASCII order.
+
+    Raises:
+        UnsafeContentError: one of the links leads out of the file.
+        SchemaError: one of the soft links is dangling.
+        FormatError: the file is damaged there.
+    """
+    links = links_of(group)
+    for name, link in links.items():
+        if link.kind != h5l.TYPE_HARD:
+            open_object(group, name)
+    return sorted(links)
+
+
+def layer_groups(group: h5py.Group, prefix: str = "layer_") -> dict[int, h5py.Group]:
+    """Open the groups ``<prefix>0``, ``<prefix>1``, ... in numeric order: layer 10 after layer 9.
+
+    Raises:
+        SchemaError: a child of another name (``layer_01`` included), or one that is no group.
+    """
+    groups = {}
+    for name in child_names(group):
+        match = re.fullmatch(re.escape(prefix) + r"(0|[1-9][0-9]*)", name)
+        if match is None:
+            raise schema_error(group, name, "not the name of a layer", found=name, expected=f"{prefix}<integer>")
+        groups[int(match[1])] = open_group(group, name)
+    return dict(sorted(groups.items()))
+
+
+class Link(NamedTuple):
+    kind: int  # h5l.TYPE_HARD, TYPE_SOFT, TYPE_EXTERNAL or a user-defined one
+    address: int  # of the object header, for a hard link
+
+
+def links_of(group: h5py.Group) -> dict[str, Link]:
+    """List the links of a group, without opening what they lead to."""
+    links: dict[str, Link] = {}
+
+    def visit(name: bytes, info: h5l.LinkInfo) -> None:
+        links[name.decode("utf-8", "surrogateescape")] = Link(info.type, info.u)
+
+    with located(group, group.name):
+        group.id.links.iterate(visit, info=True)
+    return links
+
+
+def _link(group: h5py.Group, name: str) -> h5py.HardLink | h5py.SoftLink | None:
+    """Give the link of that name, None if there is none; UnsafeContentError if it leads out of the file."""
+    try:
+        with located(group, _join(group, name)):
+            link = group.get(name, getlink=True)
+    except FormatError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        link = None  # h5py has no class for user-defined links
+        found = "a user-defined link"
+    else:
+        if link is None or isinstance(link, h5py.HardLink | h5py.SoftLink):
+            return link
+        found = f"an external link to {link.filename!r}"
+    raise UnsafeContentError(
+        "a link leads out of this file", file=group.file.filename, where=_join(group, name), found=found
+    )
+
+
+@contextlib.contextmanager
+def located(owner: h5py.Group | h5py.Dataset, where: str | None) -> Iterator[None]:
+    """Turn whatever the HDF5 library raises into a FormatError that says where."""
+    try:
+        yield
+    except CircuitArtifactsError:
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        raise FormatError(
+            "HDF5 cannot read this",
+            file=owner.file.filename,
+            where=where,
+            found=error,
+            remedy="Download or make the file again; for compression filters beyond HDF5's own, import hdf5plugin first",
+        ) from error
+
+
+def _join(group: h5py.Group, path: str) -> str:
+    return path if path.startswith("/") else f"{group.name.rstrip('/')}/{path}"
+
+
+def schema_error(group: h5py.Group, name: str, problem: str, **details: object) -> SchemaError:
+    return SchemaError(problem, file=group.file.filename, where=_join(group, name), **details)  # type: ignore[arg-type]

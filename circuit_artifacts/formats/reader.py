@@ -1,0 +1,87 @@
+"""What every format reader offers: shards of a file, each a stream of Arrow tables under a declared schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from circuit_artifacts import provenance
+from circuit_artifacts.schemas.common import arrow_schema
+from circuit_artifacts.schemas.declaration import Config, Mirror, Split, import_string
+
+__all__ = ["MaskFormat", "Reader", "Request", "Shape", "read_table", "row_schema"]
+
+MaskFormat = Literal["indices", "dense"]
+Shard = int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to read: one split of one config. Picklable, so that workers can be handed it.
+
+    Attributes:
+        mask_format: "indices" gives masks as sorted lists of active dimensions, "dense" as boolean vectors.
+    """
+
+    mirror: Mirror
+    config: Config
+    split: Split
+    mask_format: MaskFormat = "indices"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Layers and width of the model behind a file."""
+
+    n_layers: int
+    width: int
+
+    @classmethod
+    def of(cls, path: Path | None, mirror: Mirror) -> Shape:
+        """What the file's provenance says, else what the mirror publishes."""
+        record = provenance.read(path) if path is not None else None
+        if record is None:
+            return cls(mirror.n_layers, mirror.width)
+        return cls(record.n_layers or mirror.n_layers, record.width or mirror.width)
+
+
+class Reader(Protocol):
+    """Reads one split of one kind of file."""
+
+    def __init__(self, request: Request) -> None: ...
+
+    def schema(self, path: Path | None) -> pa.Schema:
+        """Schema of the tables; with None, that of the published files."""
+
+    def shards(self, path: Path) -> list[Shard]:
+        """Numbers of the parts that can be read independently, in row order."""
+
+    def tables(self, path: Path, shard: Shard) -> Iterator[pa.Table]:
+        """The rows of one shard, in deterministic tables.
+
+        Raises:
+            FormatError: the bytes are not what the format promises.
+            SchemaError: the content is not what the schema declares.
+        """
+
+
+def row_schema(request: Request, path: Path | None) -> pa.Schema:
+    """The schema of a split's row model, at the width of the file."""
+    return arrow_schema(request.split.row, width=Shape.of(path, request.mirror).width)
+
+
+def read_table(mirror: Mirror, config: Config, path: Path, split: str | None = None) -> pa.Table:
+    """All rows of one split of a file, checked against its schema; the first split if none is named.
+
+    Raises:
+        FormatError: the bytes are not what the format promises.
+        SchemaError: the content is not what the schema declares.
+    """
+    chosen = next(s for s in config.family.splits if split in (None, s.name))
+    reader: Reader = import_string(config.family.reader)(Request(mirror=mirror, config=config, split=chosen))
+    tables = [table for shard in reader.shards(path) for table in reader.tables(path, shard)]
+    return pa.concat_tables(tables) if tables else reader.schema(path).empty_table()

@@ -1,0 +1,323 @@
+"""Where a file comes from: plan first, without touching anything, then fetch.
+
+The order is: an explicit folder, a folder from the environment, files derived earlier, files bundled with the package,
+the Hub cache, the Hub, and derivation from other files. A folder that holds regenerated files is never completed from
+the Hub, so that published and regenerated numbers cannot mix. Steps that run a model happen on demand only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from circuit_artifacts import hub, provenance
+from circuit_artifacts.errors import MissingArtifactError, SourceError
+from circuit_artifacts.schemas.declaration import Config, Mirror, Step, import_string
+from circuit_artifacts.settings import Settings
+
+__all__ = ["Job", "Plan", "Sources"]
+
+logger = logging.getLogger(__name__)
+
+_KEY_LENGTH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What would be done to have one file.
+
+    Attributes:
+        config: the config whose file it is.
+        action: use it where it is, download it, derive it, or it is missing.
+        source: the place or the step, in words.
+        path: where the file is or will be; None before a download or when missing.
+        attempts: places looked at before, and why each did not serve.
+        step: the step that derives it.
+        inputs: plans of the step's inputs.
+        fallback: what to do if the download fails.
+        fingerprint: changes when the file's content may have changed.
+    """
+
+    config: Config
+    action: Literal["use", "download", "derive", "missing"]
+    source: str
+    path: Path | None = None
+    attempts: tuple[str, ...] = ()
+    step: Step | None = None
+    inputs: tuple[Plan, ...] = ()
+    fallback: Plan | None = None
+    fingerprint: str = ""
+
+    @property
+    def runs_model(self) -> bool:
+        """Whether fetching runs a language model."""
+        here = self.action == "derive" and self.step is not None and self.step.model
+        return here or any(plan.runs_model for plan in self.inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of a step: what a step function is called with.
+
+    Attributes:
+        inputs: path of every input, by config name.
+        outputs: final path of every file to make, by config name.
+        parameters: the mirror's defaults and what the caller overrode.
+    """
+
+    mirror: Mirror
+    step: Step
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+    parameters: Mapping[str, Any]
+
+    def input(self, family: str, setting: Mapping[str, float] | None = None) -> Path:
+        """The input of a family at a setting."""
+        config = Config(family=self.mirror.family_by_name[family], setting=setting or {})
+        return self.inputs[config.name]
+
+    def output_configs(self, family: str) -> Iterable[tuple[Config, Path]]:
+        """The outputs of a family that are wanted, in grid order."""
+        for config in self.mirror.family_by_name[family].configs:
+            if config.name in self.outputs:
+                yield config, self.outputs[config.name]
+
+    def record(self, **facts: Any) -> provenance.Provenance:
+        """The provenance of this job's files; `facts` are model, n_layers and width."""
+        return provenance.Provenance(
+            mirror=self.mirror.name,
+            step=self.step.name,
+            parameters=dict(self.parameters),
+            inputs={path.name: provenance.file_digest(path) for path in sorted(self.inputs.values())},
+            versions=provenance.package_versions(),
+            **facts,
+        )
+
+
+@dataclass(kw_only=True)
+class Sources:
+    """The places where one mirror's files can come from.
+
+    Args:
+        mirror: the mirror.
+        data_root: a folder in the published layout, looked at first.
+        revision: Hub revision to pin.
+        regenerate: whether steps that run a model may happen; None asks ``CIRCUIT_ARTIFACTS_REGENERATE``.
+        output: write derived files here, under their published names, and look nowhere else.
+        force: names of families to make anew although they exist in `output`.
+        parameters: overrides of the mirror's step parameters.
+    """
+
+    mirror: Mirror
+    data_root: Path | None = None
+    revision: str | None = None
+    regenerate: bool | None = None
+    output: Path | None = None
+    force: frozenset[str] = frozenset()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    _plans: dict[str, Plan] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._settings = Settings()
+        if self.regenerate is None:
+            self.regenerate = self._settings.regenerate
+        self._parameters = {**self.mirror.parameters, **self.parameters}
+
+    def plan(self, config: Config) -> Plan:
+        """How to have the file of a config; looks at folders and caches, writes and downloads nothing.
+
+        Raises:
+            SourceError: `data_root` is not a folder.
+        """
+        if config.file not in self._plans:
+            self._plans[config.file] = self._plan(self.mirror.config_by_file[config.file])
+        return self._plans[config.file]
+
+    def fetch(self, *configs: Config) -> dict[str, Path]:
+        """Have the files of these configs: path by config name.
+
+        Raises:
+            MissingArtifactError: a file is nowhere and may not be derived; the message names every place.
+        """
+        paths = self._execute([self.plan(config) for config in configs])
+        return {config.name: paths[config.file] for config in configs}
+
+    # Planning
+
+    def _plan(self, config: Config) -> Plan:
+        attempts: list[str] = []
+        for place, folder in self.local_folders():
+            path = folder / config.file
+            if path.is_file() and not (self.output and config.family.name in self.force):
+                return self._use(config, path, place)
+            attempts.append(f"{place} {folder}: not there")
+        derivation = self._derivation(config)
+        if derivation is not None and derivation.action == "use":
+            return derivation
+        if self.mirror.bundled and not self.output:
+            path = Path(str(resources.files("circuit_artifacts.data") / self.mirror.bundled / config.file))
+            if path.is_file():
+                return self._use(config, path, "bundled with the package")
+        if not self.mirror.repositories or self.output:
+            pass
+        elif regenerated := self._regenerated_folder():
+            attempts.append(f"the Hub: not asked, because {regenerated} holds regenerated files")
+        else:
+            for repository in self.mirror.repositories:
+                if path_in_cache := hub.cached(repository, config.file, self.revision):
+                    return self._use(config, path_in_cache, f"Hub cache of {repository}")
+            attempts.append("Hub cache: not there")
+            if reason := hub.offline_reason():
+                attempts.append(f"the Hub: not asked, because {reason}")
+            else:
+                return Plan(
+                    config=config,
+                    action="download",
+                    source=f"the Hub, {self.mirror.repositories[0]}",
+                    attempts=tuple(attempts),
+                    fallback=derivation,
+                    fingerprint=_digest("hub", *self.mirror.repositories, self.revision or "main", config.file),
+                )
+        if derivation is not None:
+            return derivation
+        return Plan(config=config, action="missing", source="nowhere", attempts=(*attempts, *self._why_not(config)))
+
+    def _derivation(self, config: Config) -> Plan | None:
+        """How a step could make the file now, or the file where one made it earlier."""
+        for step in self.mirror.steps_for(config.family.name):
+            inputs = tuple(self.plan(need) for need in self.mirror.needs(step, config))
+            if any(plan.action == "missing" for plan in inputs) or (step.model and not self.regenerate):
+                continue
+            fingerprint = _digest(
+                step.name, json.dumps(self._parameters, sort_keys=True, default=str), *(p.fingerprint for p in inputs)
+            )
+            folder = self.output or self._settings.derived / self.mirror.name / fingerprint
+            path = folder / config.file
+            if not self.output and path.is_file():
+                return Plan(
+                    config=config, action="use", source="derived earlier", path=path, fingerprint=fingerprint, step=step
+                )
+            return Plan(
+                config=config,
+                action="derive",
+                source=f"step '{step.name}'",
+                path=path,
+                step=step,
+                inputs=inputs,
+                fingerprint=fingerprint,
+            )
+        return None
+
+    def _why_not(self, config: Config) -> list[str]:
+        reasons = []
+        for step in self.mirror.steps_for(config.family.name):
+            if step.model and not self.regenerate:
+                reasons.append(f"step '{step.name}': runs a model, which happens on demand only")
+            else:
+                absent = [p.config.file for p in map(self.plan, self.mirror.needs(step, config)) if p.action == "missing"]
+                reasons.append(f"step '{step.name}': lacks {', '.join(absent)}")
+        return reasons
+
+    def local_folders(self) -> list[tuple[str, Path]]:
+        """Folders that are looked at before anything else, each with what names it.
+
+        Raises:
+            SourceError: `data_root` is not a folder.
+        """
+        if self.output:
+            return [("output folder", self.output)]
+        folders = []
+        if self.data_root is not None:
+            if not self.data_root.is_dir():
+                problem = "data_root is not a folder"
+                raise SourceError(problem, file=self.data_root, remedy="Name a folder in the published layout.")
+            folders.append(("data_root", self.data_root))
+        if self._settings.root is not None:
+            folders.append(("$CIRCUIT_ARTIFACTS_ROOT", self._settings.root / self.mirror.name))
+        folders.extend((f"${name}", Path(os.environ[name])) for name in self.mirror.environment if os.environ.get(name))
+        return folders
+
+    def _regenerated_folder(self) -> Path | None:
+        folders = [folder for _, folder in self.local_folders()]
+        return next((folder for folder in folders if any(folder.glob(f"*{provenance.SUFFIX}"))), None)
+
+    def _use(self, config: Config, path: Path, source: str) -> Plan:
+        status = path.stat()
+        fingerprint = _digest(str(path.resolve()), str(status.st_size), str(status.st_mtime_ns))
+        return Plan(config=config, action="use", source=source, path=path, fingerprint=fingerprint)
+
+    # Fetching
+
+    def _execute(self, plans: list[Plan]) -> dict[str, Path]:
+        """Carry out plans together, so that one run of a step makes all that is wanted of it: path by file name."""
+        paths: dict[str, Path] = {}
+        pending: dict[str, list[Plan]] = {}
+        for original in plans:
+            plan = self._download(original) if original.action == "download" else original
+            if plan.action == "missing":
+                raise self._missing(plan)
+            assert plan.path is not None  # noqa: S101 - for the type checker: only downloads and missing files have none
+            paths[plan.config.file] = plan.path
+            if plan.action == "derive" and plan.step is not None:
+                pending.setdefault(plan.step.name, []).append(plan)
+        inputs = [plan for wanted in pending.values() for w in wanted for plan in w.inputs]
+        input_paths = self._execute(list({plan.config.file: plan for plan in inputs}.values())) if inputs else {}
+        for wanted in pending.values():
+            self._run(wanted, input_paths)
+        return paths
+
+    def _run(self, wanted: list[Plan], input_paths: Mapping[str, Path]) -> None:
+        step = wanted[0].step
+        missing = {p.config.name: p.path for p in wanted if p.path is not None and (self.output or not p.path.is_file())}
+        if step is None or not missing:
+            return
+        names = sorted(plan.config.file for plan in wanted)
+        logger.info("deriving %s by step '%s'", ", ".join(names), step.name)
+        for path in missing.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        import_string(step.function)(
+            Job(
+                mirror=self.mirror,
+                step=step,
+                inputs={p.config.name: input_paths[p.config.file] for w in wanted for p in w.inputs},
+                outputs=missing,
+                parameters=self._parameters,
+            )
+        )
+        for plan in wanted:
+            self._plans.pop(plan.config.file, None)
+
+    def _download(self, plan: Plan) -> Plan:
+        attempts = list(plan.attempts)
+        for repository in self.mirror.repositories:
+            try:
+                path = hub.download(repository, plan.config.file, self.revision)
+            except SourceError as error:
+                attempts.append(f"the Hub: {error}")
+            else:
+                return self._use(plan.config, path, f"the Hub, {repository}")
+        if plan.fallback is not None:
+            logger.info("%s is not to be had from the Hub; deriving it", plan.config.file)
+            return plan.fallback
+        attempts.extend(self._why_not(plan.config))
+        return Plan(config=plan.config, action="missing", source="nowhere", attempts=tuple(attempts))
+
+    def _missing(self, plan: Plan) -> MissingArtifactError:
+        problem = f"{plan.config.file} of {self.mirror.name} could not be had. Tried: " + "; ".join(plan.attempts)
+        command = f"circuit-artifacts regenerate {self.mirror.name} {plan.config.family.name} --root DIR"
+        return MissingArtifactError(
+            problem,
+            remedy=f"Put the file into a folder and pass data_root=, or make it with '{command}', "
+            "or pass regenerate=True.",
+        )
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_KEY_LENGTH]

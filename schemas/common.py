@@ -1,0 +1,79 @@
+"""The base of every schema, and the one mapping from row models to Arrow.
+
+A row model is the single source of column types: the Arrow schema is derived from it here, and `datasets.Features`
+are derived from the Arrow schema. `pydantic_to_pyarrow` was considered; it has neither sized integers nor fixed-size
+lists, which these tables need.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["ActiveDimensions", "ArtifactModel", "DenseMask", "Int32", "Vector", "arrow_schema"]
+
+_ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+}
+
+
+class ArtifactModel(BaseModel):
+    """Frozen, and strict about names: a misspelled key in a metadata file must fail, not vanish."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Marks a list field as one vector of the model's width: a fixed-size list once the width is known."""
+
+    value_type: pa.DataType
+
+
+Int32 = Annotated[int, pa.int32()]
+ActiveDimensions = Annotated[list[int], pa.list_(pa.uint16())]
+DenseMask = Annotated[list[bool], Vector(pa.bool_())]
+
+
+def arrow_schema(row: type[BaseModel], *, width: int | None = None) -> pa.Schema:
+    """The Arrow schema of a row model.
+
+    Args:
+        row: a model whose fields are scalars, optional scalars, or `Annotated` with an Arrow type or a `Vector`.
+        width: length of `Vector` columns; None leaves them of variable length.
+
+    Raises:
+        TypeError: a field has no Arrow type.
+    """
+    fields = []
+    for name, field in row.model_fields.items():
+        annotation, nullable = _without_none(field.annotation)
+        marker = next((item for item in field.metadata if isinstance(item, pa.DataType | Vector)), None)
+        if marker is None and get_origin(annotation) is Annotated:
+            annotation, *markers = get_args(annotation)
+            marker = next((item for item in markers if isinstance(item, pa.DataType | Vector)), None)
+        if isinstance(marker, Vector):
+            arrow_type = pa.list_(marker.value_type, -1 if width is None else width)
+        elif marker is not None:
+            arrow_type = marker
+        elif annotation in _ARROW_TYPES:
+            arrow_type = _ARROW_TYPES[annotation]
+        else:
+            msg = f"{row.__name__}.{name}: no Arrow type for {annotation!r}"
+            raise TypeError(msg)
+        fields.append(pa.field(field.alias or name, arrow_type, nullable=nullable))
+    return pa.schema(fields)
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation, False
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    return members[0], len(members) < len(get_args(annotation))

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from circuit_artifacts import catalog
 from circuit_artifacts.builders import locating
+from circuit_artifacts.errors import CircuitArtifactsError
 from circuit_artifacts.formats.reader import MaskFormat, Reader
 
 __all__ = ["ArtifactBuilder", "ArtifactConfig", "artifact_configs"]
@@ -52,11 +53,21 @@ class ArtifactBuilder(datasets.ArrowBasedBuilder):
 
     MIRROR: ClassVar[str]
     BUILDER_CONFIG_CLASS = ArtifactConfig
+    _splits_are_prepared = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The source's fingerprint is part of the cache key: a changed file gives a new dataset, never stale rows.
         kwargs["hash"] = locating.cache_key(self.MIRROR, self.DEFAULT_CONFIG_NAME, kwargs)
         super().__init__(*args, **kwargs)
+        if self.info.splits is None:  # names are declared, so that asking for them needs no file
+            self.info.splits = datasets.SplitDict.from_split_dict([{"name": name} for name in self._readers])
+            self._splits_are_prepared = False
+
+    def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        """As in `datasets`; declared splits without sizes are no expectation to check against."""
+        if not self._splits_are_prepared:
+            self.info.splits, self._splits_are_prepared = None, True
+        super().download_and_prepare(*args, **kwargs)
 
     @cached_property
     def _readers(self) -> dict[str, Reader]:
@@ -102,7 +113,12 @@ class ArtifactBuilder(datasets.ArrowBasedBuilder):
     def _prepare_split(self, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any) -> None:
         schema = self._schemas[split_generator.name]
         with self._features(datasets.Features.from_arrow_schema(schema)):
-            super()._prepare_split(split_generator, *args, **kwargs)
+            try:
+                super()._prepare_split(split_generator, *args, **kwargs)
+            except datasets.exceptions.DatasetGenerationError as error:
+                if isinstance(error.__cause__, CircuitArtifactsError):  # it says file, place and remedy by itself
+                    raise error.__cause__ from None
+                raise
 
     def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
         with self._features(None):  # the prepared file knows its own

@@ -7,6 +7,7 @@ The embedded part has no date, so that the same inputs give the same bytes; the 
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -65,6 +66,7 @@ class Provenance(ArtifactModel):
         return json.dumps(self.model_dump(exclude={"date"}, mode="json"), sort_keys=True)
 
 
+@functools.cache
 def package_versions() -> dict[str, str]:
     """Versions of the packages whose arithmetic or file writing shapes the results."""
     versions = {"python": platform.python_version()}

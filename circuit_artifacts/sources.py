@@ -123,6 +123,7 @@ class Sources:
     force: frozenset[str] = frozenset()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     _plans: dict[str, Plan] = field(default_factory=dict, repr=False)
+    _made: set[Path] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
         self._settings = Settings()
@@ -275,7 +276,12 @@ class Sources:
 
     def _run(self, wanted: list[Plan], input_paths: Mapping[str, Path]) -> None:
         step = wanted[0].step
-        missing = {p.config.name: p.path for p in wanted if p.path is not None and (self.output or not p.path.is_file())}
+        missing = {
+            p.config.name: p.path
+            for p in wanted
+            # What this call made already, as an input of another step, is not made twice; --force makes it once.
+            if p.path is not None and p.path not in self._made and (self.output or not p.path.is_file())
+        }
         if step is None or not missing:
             return
         names = sorted(plan.config.file for plan in wanted)
@@ -291,6 +297,7 @@ class Sources:
                 parameters=self._parameters,
             )
         )
+        self._made.update(missing.values())
         for plan in wanted:
             self._plans.pop(plan.config.file, None)
 

@@ -19,19 +19,14 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from circuit_artifacts.compute.csp.checkers import generate_checker_candidates
 from circuit_artifacts.compute.csp.prompts import generate_object_prompts
+from circuit_artifacts.compute.models.tokenizer import END_OF_TEXT, PRE_TOKENISATION
 
 Tokens = NDArray[np.uint16]
 
-END_OF_TEXT = "<|endoftext|>"
 VOCABULARY = 2048
 PUBLISHED_SEED = 42
 TRAINING_SEEDS = (1001, 1002, 1003)
 EXCLUDED_FOLDERS = frozenset({"test", "tests", "idlelib", "turtledemo", "lib2to3", "encodings", "site-packages"})
-
-# One optional sign and letters; up to three digits; punctuation with its line ends; blank lines; spaces (model spec 2).
-PRE_TOKENISATION = (
-    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,8 @@ class Texts:
 def read_texts() -> Texts:
     """Collect the corpus from the running Python and from the prompt generators."""
     library = Path(sysconfig.get_paths()["stdlib"])
-    modules, held_out = [], []
+    modules: list[str] = []
+    held_out: list[str] = []
     for path in sorted(library.rglob("*.py")):
         name = path.relative_to(library)
         if EXCLUDED_FOLDERS.isdisjoint(name.parts[:-1]):
@@ -133,7 +129,7 @@ class LibraryRows:
 
 
 class PromptRows:
-    """Rows of whole prompts, one after the other; each row begins where a prompt begins, as the prompts of stage 12 do."""
+    """Rows of whole prompts; each row begins where a prompt begins, as the inputs of stage 12 do."""
 
     def __init__(self, documents: list[Tokens], width: int, seed: int) -> None:
         self.documents, self.width, self.seed = documents, width, seed
@@ -165,9 +161,8 @@ class Batches:
 
     def __call__(self, step: int) -> NDArray[np.int64]:
         """Token ids (rows, width) of one step."""
-        rows = [
-            self._row(part, step * count + index) for part, (_, count) in enumerate(self.parts) for index in range(count)
-        ]
+        counts = [count for _, count in self.parts]
+        rows = [self._row(part, step * count + row) for part, count in enumerate(counts) for row in range(count)]
         return np.stack(rows).astype(np.int64)
 
     def _row(self, part: int, index: int) -> Tokens:
@@ -175,4 +170,5 @@ class Batches:
         epoch, row = divmod(index, source.per_epoch)
         if self._current.get(part, (-1,))[0] != epoch:
             self._current[part] = epoch, source.epoch(epoch)
-        return self._current[part][1][row]
+        found: Tokens = self._current[part][1][row]
+        return found

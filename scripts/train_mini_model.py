@@ -16,6 +16,22 @@ from pathlib import Path
 
 import torch
 from mini_corpus import Batches, LibraryRows, PromptRows, encode, read_texts, train_tokenizer
+from mini_export import export
+from mini_recipe import (
+    ANNEAL_FROM,
+    ANNEAL_TO,
+    CONFIG,
+    LEAST_PER_NEURON,
+    LIBRARY_ROWS,
+    MATRIX_DENSITY,
+    PEAK_RATE,
+    PROMPT_ROWS,
+    SEED,
+    STEPS,
+    WARM_UP,
+    WEIGHT_DECAY,
+    target_density,
+)
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
@@ -23,36 +39,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from circuit_artifacts.compute.models.architecture import CircuitTransformer
-from circuit_artifacts.compute.models.config import SPARSIFIED_SITES, CircuitConfig
 
-CONFIG = CircuitConfig(
-    n_layer=8,
-    d_model=64,
-    n_head=8,
-    d_head=8,
-    d_mlp=256,
-    block_size=256,
-    d_pos_emb=16,
-    vocab_size=2048,
-    rms_norm=True,
-    tied_unembed=False,
-    sink=True,
-    afrac=0.25,
-    afrac_loctypes=",".join(SPARSIFIED_SITES),
-)
-SEED = 20251
-LIBRARY_ROWS, PROMPT_ROWS = 13, 3  # per step, of block_size tokens each
-PEAK_RATE, WARM_UP, WEIGHT_DECAY = 1.28e-2, 0.01, 0.1
-ANNEAL_FROM, ANNEAL_TO = 0.01, 0.5  # of all steps
-MATRIX_DENSITY, EMBEDDING_DENSITY, LEAST_PER_NEURON = 1 / 8, 1 / 4, 4
 CHECKPOINT_EVERY = 200
-
-
-def target_density(name: str) -> float | None:
-    """The share of entries of a weight that survives at the end; None where all do."""
-    if name in {"transformer.wte.weight", "lm_head.weight"}:
-        return EMBEDDING_DENSITY
-    return MATRIX_DENSITY if name.endswith(("c_attn.weight", "c_fc.weight", "c_proj.weight")) else None
 
 
 def keep_largest(weight: Tensor, density: float, *, neuron_dimension: int | None) -> None:
@@ -104,7 +92,9 @@ def make_optimizer(model: CircuitTransformer) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=0.1)
 
 
-def save_checkpoint(path: Path, model: CircuitTransformer, optimizer: torch.optim.AdamW, facts: dict[str, float]) -> None:
+def save_checkpoint(
+    path: Path, model: CircuitTransformer, optimizer: torch.optim.AdamW, facts: dict[str, float]
+) -> None:
     """Write weights, optimiser state and ``facts`` (step, seconds, ...) to one safetensors file, atomically."""
     tensors = dict(model.state_dict())
     for name, parameter in model.named_parameters():
@@ -131,11 +121,11 @@ def train_step(model: CircuitTransformer, optimizer: torch.optim.AdamW, ids: Ten
     """One update on token ids (rows, T + 1); returns the loss in nats per token before it."""
     logits = model(ids[:, :-1]).logits
     loss = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-    loss.backward()
+    torch.autograd.backward(loss)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     squares = sum(float(gradient.square().sum()) for gradient in gradients)
     scale = math.sqrt(sum(gradient.numel() for gradient in gradients) / squares)
-    torch._foreach_mul_(gradients, scale)  # noqa: SLF001 (the optimisers' own fused multiply)
+    torch._foreach_mul_(gradients, scale)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(progress)
     optimizer.step()
@@ -188,14 +178,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for the tokenizer and checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
-    parser.add_argument("--steps", type=int, default=3400)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
     train(arguments.work, arguments.steps)
-    from mini_export import export
-
     export(arguments.work, arguments.out)
 
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from circuit_artifacts.compute.csp.decomposition import parse_target_checker
 from circuit_artifacts.errors import SchemaError, located
-from circuit_artifacts.formats.hdf5 import child_names, open_hdf5, read_strings
-from circuit_artifacts.formats.hdf5_leaves import check_setting, required_group
+from circuit_artifacts.formats.hdf5 import child_names, open_group, open_hdf5, read_strings
+from circuit_artifacts.formats.hdf5_leaves import check_setting
 from circuit_artifacts.formats.reader import Shape
 from circuit_artifacts.formats.tabular import WholeTableReader, read_csv
 from circuit_artifacts.schemas.csp_vocabulary import KEYWORDS, concept_key, split_pair
@@ -73,7 +73,7 @@ class MaskSimilarityReader(WholeTableReader):
         columns: dict[str, list[np.ndarray]] = {"kind": [], "concept_a": [], "concept_b": [], "jaccard": []}
         with open_hdf5(path) as file:
             check_setting(file, self.request.config)
-            metadata, metrics = required_group(file, "metadata"), required_group(file, "metrics")
+            metadata, metrics = open_group(file, "metadata"), open_group(file, "metrics")
             for kind, names, matrix_name in (
                 ("ast", "ast_nodes", "jaccard_ast_matrix"),
                 ("builtin", "builtin_objs", "jaccard_builtin_matrix"),
@@ -113,9 +113,9 @@ class ConceptReader(WholeTableReader):
             SchemaError: the name lists or the pair masks are missing.
         """
         with open_hdf5(path) as file:
-            metadata = required_group(file, "metadata")
+            metadata = open_group(file, "metadata")
             kinds = {"ast": read_strings(metadata["ast_nodes"]), "builtin": read_strings(metadata["builtin_objs"])}
-            pairs = [split_pair(key) for key in child_names(required_group(file, "pair_masks/layer_0"))]
+            pairs = [split_pair(key) for key in child_names(open_group(file, "pair_masks/layer_0"))]
         counts = {
             "ast": pd.Series([node for node, _ in pairs]).value_counts(),
             "builtin": pd.Series([builtin for _, builtin in pairs]).value_counts(),

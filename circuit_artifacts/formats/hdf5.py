@@ -1,43 +1,45 @@
 """Reading HDF5 files: located errors, nothing outside the file, and many small vectors at once.
 
-The files of this field hold ten to twenty thousand tiny datasets (csp_atlas spec 1.3-1.7), one per vector. The functions
-here read *declared* names into one array, and refuse with a located error whatever is not what was declared::
+The files of this field hold ten to twenty thousand tiny datasets, one per vector (csp_atlas spec 1.3-1.7). The
+functions here read *declared* names into one array, and refuse with a located error what is not as declared::
 
     with open_hdf5("13_object_masks_eps0.5_cons0.8.h5") as file:
         for layer, group in layer_groups(open_group(file, "pair_masks")).items():
             names = child_names(group)
             masks = read_vectors(group, names, dtype=np.bool_, width=2048)  # bool (len(names), 2048)
 
-Nothing is followed out of the file: external links, external storage and virtual datasets raise
-:class:`~circuit_artifacts.errors.UnsafeContentError`. Soft links are resolved inside the file.
+Opening is in :mod:`circuit_artifacts.formats.hdf5_objects`, the fast path in
+:mod:`circuit_artifacts.formats.hdf5_chunks`, writing in :mod:`circuit_artifacts.formats.hdf5_write`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5l, h5s, h5t
+from h5py import h5d, h5o, h5s, h5t
 from numpy.typing import DTypeLike, NDArray
 
-from circuit_artifacts.errors import (
-    CircuitArtifactsError,
-    FormatError,
-    MissingArtifactError,
-    SchemaError,
-    SourceError,
-    UnsafeContentError,
-)
+from circuit_artifacts.errors import CircuitArtifactsError
 from circuit_artifacts.formats.hdf5_chunks import map_file, read_alike
+from circuit_artifacts.formats.hdf5_objects import (
+    Link,
+    child_names,
+    layer_groups,
+    links_of,
+    located,
+    open_dataset,
+    open_group,
+    open_hdf5,
+    open_object,
+    refuse_foreign_storage,
+    schema_error,
+)
 
 __all__ = [
+    "ErrorCallback",
     "child_names",
     "layer_groups",
     "open_dataset",
@@ -83,32 +85,39 @@ def read_vectors(
         UnsafeContentError: a link or data that lead out of the file.
         FormatError: damaged data, or a filter that is not installed.
     """
-    wanted = np.dtype(dtype)
-    stored = np.dtype(np.uint8) if wanted == np.bool_ else wanted.newbyteorder("=")
+    wanted = np.dtype(dtype).newbyteorder("=")
+    stored = np.dtype(np.uint8) if wanted == np.bool_ else wanted
     report = on_error or _raise
     links = links_of(group)
-    rows = None if width is None else np.zeros((len(names), width), stored)
+    rows = np.zeros((len(names), width or 0), stored)
     done = np.zeros(len(names), bool)
-    tried_alike = False
+    read_singly = 0
     for row, name in enumerate(names):
         if done[row]:
             continue
         try:
-            dataset, vector = _read_vector(group, name, wanted, stored, width if rows is None else rows.shape[1])
+            dataset = _open_vector(group, name, links.get(name), wanted=wanted, width=width)
+            vector = _read_vector(group, name, dataset, stored)
         except CircuitArtifactsError as error:
             report(error)
             continue
-        rows = np.zeros((len(names), len(vector)), stored) if rows is None else rows
+        if width is None:
+            width = len(vector)
+            rows = np.zeros((len(names), width), stored)
         rows[row] = vector
-        done[row] = True
-        if not tried_alike and (link := links.get(name)) and link.kind == h5l.TYPE_HARD:
-            tried_alike = True
-            _read_rows_alike(group, dataset, [row, *range(row + 1, len(names))], names, links, rows, done)
-    if rows is None:
-        rows = np.zeros((len(names), 0), stored)
+        read_singly += 1
+        # Looking for more like this one passes over all rows: done after 1, 2, 4, 8, ... that were unlike the others.
+        if read_singly & (read_singly - 1) == 0:
+            alike = [
+                r for r in range(row, len(names)) if not done[r] and (link := links.get(names[r])) and link.is_hard
+            ]
+            addresses = np.array([links[names[r]].address for r in alike], np.int64)
+            for position, data in _read_alike(group, dataset, addresses) if alike[:1] == [row] else ():
+                rows[alike[position]] = np.frombuffer(data, stored)
+                done[alike[position]] = True
     if wanted != np.bool_:
         return rows
-    for row in np.flatnonzero((rows > 1).any(axis=1)):
+    for row in np.flatnonzero((rows > 1).any(axis=1)).tolist():
         found = f"the value {rows[row].max()}"
         rows[row] = 0
         report(schema_error(group, names[row], "not booleans", found=found, expected="0 and 1"))
@@ -135,15 +144,14 @@ def read_scalars(group: h5py.Group, names: Sequence[str], dtype: DTypeLike) -> N
     values = np.zeros(len(names), wanted)
     for row, name in enumerate(names):
         dataset = open_dataset(group, name)
-        with located(group, dataset.name):
+        with located(group, name):
             shape, found = dataset.shape, dataset.dtype
             fits = shape in {(), (1,)} and found.kind in "biuf" and np.can_cast(found, wanted, "safe")
             if fits:
                 values[row] = dataset[()].item()
         if not fits:
-            raise schema_error(
-                group, name, "not the declared scalar", found=f"{found} {shape}", expected=f"{wanted} ()"
-            )
+            described = f"{found} {shape}"
+            raise schema_error(group, name, "not the declared scalar", found=described, expected=f"{wanted} ()")
     return values
 
 
@@ -159,14 +167,14 @@ def read_strings(dataset: h5py.Dataset) -> list[str]:
         UnsafeContentError: data outside the file.
     """
     refuse_foreign_storage(dataset)
-    with located(dataset, dataset.name):
-        shape, is_string = dataset.shape, h5py.check_string_dtype(dataset.dtype) is not None
-        if is_string and (shape is None or len(shape) == 1):
-            return [] if shape is None else [value.decode() for value in dataset[...]]
-        found = f"{dataset.dtype} {shape}"
-    raise SchemaError(
-        "not a list of strings", file=dataset.file.filename, where=dataset.name, found=found, expected="strings (n,)"
-    )
+    with located(dataset):
+        shape, dtype = dataset.shape, dataset.dtype
+        is_text = h5py.check_string_dtype(dtype) is not None
+        if is_text and shape is None:
+            return []
+        if is_text and len(shape) == 1:
+            return [value.decode() for value in dataset[...]]
+    raise schema_error(dataset, "", "not a list of strings", found=f"{dtype} {shape}", expected="strings (n,)")
 
 
 def read_attributes(owner: h5py.Group | h5py.Dataset) -> dict[str, Any]:
@@ -179,7 +187,7 @@ def read_attributes(owner: h5py.Group | h5py.Dataset) -> dict[str, Any]:
     Raises:
         FormatError: an attribute cannot be read.
     """
-    with located(owner, owner.name):
+    with located(owner):
         return {name: _python_value(owner.attrs[name], owner.file) for name in sorted(owner.attrs)}
 
 
@@ -189,57 +197,65 @@ def _python_value(value: Any, file: h5py.File) -> Any:
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, h5py.Reference):
-        # The name of the target only: nothing is opened. None is the null reference.
+        # Only the name of the target: nothing is opened. A null reference has none.
         name = h5py.h5r.get_name(value, file.id) if value else None
         return None if name is None else name.decode()
     if isinstance(value, np.ndarray | np.generic):
-        return _python_value(value.tolist(), file)
+        # Extended precision has no Python type; tolist() would give back the same scalar for ever.
+        plain = value.astype(np.float64) if value.dtype.char == "g" else value
+        return _python_value(plain.tolist(), file)
     if isinstance(value, list | tuple):
         return [_python_value(item, file) for item in value]
     return value
 
 
-def _read_vector(
-    group: h5py.Group, name: str, wanted: np.dtype[Any], stored: np.dtype[Any], width: int | None
-) -> tuple[h5d.DatasetID, NDArray[Any]]:
-    """Read one dataset with the library, checking everything that was declared."""
-    dataset = open_dataset(group, name)
-    with located(group, dataset.name):
+def _open_vector(
+    group: h5py.Group, name: str, link: Link | None, *, wanted: np.dtype[Any], width: int | None
+) -> h5py.Dataset:
+    """Open one dataset with the library, and check everything that was declared."""
+    if link is None:
+        raise schema_error(group, name, "a declared dataset is missing", found="nothing", expected=f"{wanted} vector")
+    if link.is_hard:
+        with located(group, name):
+            identifier = h5o.open(group.id, name.encode("utf-8", "surrogateescape"))
+        if not isinstance(identifier, h5d.DatasetID):
+            raise schema_error(group, name, "not a dataset", found=type(identifier).__name__, expected="Dataset")
+        dataset = h5py.Dataset(identifier)
+        refuse_foreign_storage(dataset)
+    else:
+        dataset = open_dataset(group, name)
+    with located(group, name):
         shape, found = dataset.shape, dataset.dtype
-        if wanted == np.bool_:
-            fits = found == np.bool_ or (found.kind in "iu" and found.itemsize == 1)
-        else:
-            fits = found.kind == wanted.kind and found.itemsize == wanted.itemsize
-        fits = fits and shape is not None and len(shape) == 1 and width in {None, shape[0]}
-        if fits:
-            vector = np.zeros(shape, stored)
-            # Reading 8-bit values with their own type keeps the stored bytes: an enum may hold other than 0 and 1.
-            memory_type = dataset.id.get_type() if wanted == np.bool_ else h5t.py_create(stored)
-            if len(vector):
-                dataset.id.read(h5s.ALL, h5s.ALL, vector, memory_type)
-            return dataset.id, vector
+    if wanted == np.bool_:
+        fits = found == np.bool_ or (found.kind in "iu" and found.itemsize == 1)
+    else:
+        # h5py gives an enum as the integer type of its codes.
+        fits = found.newbyteorder("=") == wanted and h5py.check_enum_dtype(found) is None
+    if fits and shape is not None and len(shape) == 1 and width in {None, shape[0]}:
+        return dataset
     expected = f"{wanted} ({'n' if width is None else width},)"
     raise schema_error(group, name, "not the declared vector", found=f"{found} {shape}", expected=expected)
 
 
-def _read_rows_alike(
-    group: h5py.Group,
-    template: h5d.DatasetID,
-    candidates: Sequence[int],
-    names: Sequence[str],
-    links: dict[str, Link],
-    rows: NDArray[Any],
-    done: NDArray[np.bool_],
-) -> None:
-    """Fill the rows whose datasets are stored exactly as the template; the first candidate is the template itself."""
-    content = map_file(group.file)
-    if content is None or not rows.shape[1] or template.dtype.newbyteorder("=") != template.dtype:
-        return
-    alike = [row for row in candidates if (link := links.get(names[row])) and link.kind == h5l.TYPE_HARD]
-    addresses = np.array([links[names[row]].address for row in alike], np.int64)
-    for position, data in read_alike(content, template, addresses, rows.shape[1] * rows.itemsize):
-        rows[alike[position]] = np.frombuffer(data, rows.dtype)
-        done[alike[position]] = True
+def _read_vector(group: h5py.Group, name: str, dataset: h5py.Dataset, stored: np.dtype[Any]) -> NDArray[Any]:
+    """Read a dataset of rank 1 with the library, into native byte order."""
+    with located(group, name):
+        vector = np.zeros(dataset.shape, stored)
+        # 8-bit values are read with their own type, which keeps them as they are: an enum may hold other than 0 and 1.
+        memory_type = dataset.id.get_type() if stored.itemsize == 1 else h5t.py_create(stored)
+        if vector.size:
+            dataset.id.read(h5s.ALL, h5s.ALL, vector, memory_type)
+    return vector
+
+
+def _read_alike(group: h5py.Group, template: h5py.Dataset, addresses: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
+    """Give the bytes of those datasets that are stored exactly as the template, which is the first address."""
+    with located(group):
+        content = map_file(group.file)
+        if content is None or template.dtype != template.dtype.newbyteorder("="):
+            return
+        row_bytes = template.size * template.dtype.itemsize
+    yield from read_alike(content, template.id, addresses, row_bytes)
 
 
 def _raise(error: CircuitArtifactsError) -> None:

@@ -17,7 +17,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -95,7 +95,7 @@ def read_alike(
     # A deflated chunk longer than this is either damaged or made to fill the memory.
     fits = (chunks.size <= 2 * row_bytes + 64) & (chunks.offset + chunks.size <= len(content))
     rows = np.flatnonzero(chunks.proven & fits & (chunks.filter_mask == 0))
-    stored = memoryview(content)
+    stored = content.data
     columns = (rows.tolist(), chunks.offset[rows].tolist(), chunks.size[rows].tolist())
     for row, offset, size in zip(*columns, strict=True):
         try:
@@ -114,7 +114,7 @@ def _user_block(dataset: h5d.DatasetID) -> int:
 def _is_one_deflated_chunk(dataset: h5d.DatasetID) -> bool:
     """Whether the whole dataset is one chunk, that exists, with deflate as the only filter."""
     plist = dataset.get_create_plist()
-    return (
+    return bool(
         plist.get_layout() == h5d.CHUNKED
         and plist.get_chunk() == dataset.shape
         and dataset.rank == 1
@@ -168,7 +168,9 @@ def _find_pointer(layout: bytes, start: int) -> tuple[int, bool] | None:
     """Give the position, in the object header, of the chunk record, and whether it is the address of a B-tree."""
     if layout[:2] == bytes((3, _CHUNKED)):
         return start + 3, True
-    if layout[:2] == bytes((4, _CHUNKED)) and layout[2] == 2:  # flag 2: the record of a single, filtered chunk
+    if (
+        layout[:1] in {b"\x04", b"\x05"} and layout[1] == _CHUNKED and layout[2] == 2
+    ):  # flag 2: the record of a single, filtered chunk
         index = 5 + layout[3] * layout[4]  # after the chunk's dimensions
         return (start + index + 1, False) if layout[index] == _SINGLE_CHUNK else None
     return None
@@ -194,7 +196,7 @@ def _locate(content: NDArray[np.uint8], header: _Header, addresses: NDArray[np.i
 def _gather(
     content: NDArray[np.uint8], addresses: NDArray[np.int64], length: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Copy ``length`` bytes from each address: uint8 (n, length); and which addresses lie inside the file, bool (n,)."""
+    """Copy ``length`` bytes from each address, uint8 (n, length), and say which lie inside the file, bool (n,)."""
     inside = (addresses >= 0) & (addresses <= len(content) - length)
     if len(content) < length:
         return np.zeros((len(addresses), length), np.uint8), inside
@@ -203,8 +205,8 @@ def _gather(
 
 def _integers(field: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Decode little-endian integers, uint8 (n, 4 or 8), as int64 (n,); what exceeds int64 becomes negative."""
-    dtype: Any = np.uint32 if field.shape[1] == 4 else np.int64
-    return np.ascontiguousarray(field).view(dtype)[:, 0].astype(np.int64)
+    dtype = np.dtype(np.uint32 if field.shape[1] == 4 else np.int64)
+    return np.frombuffer(field.tobytes(), dtype).astype(np.int64)
 
 
 def _chunks(

@@ -20,6 +20,7 @@ from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.formats.hdf5 import (
     child_names,
     layer_groups,
+    open_group,
     open_hdf5,
     read_attributes,
     read_scalars,
@@ -76,7 +77,7 @@ class LeafReader:
                     _same_keys(group, child_names(group), names)
                     values[column] = read_vectors(group, names, dtype=_NUMPY_TYPES[column], width=shape.width)
                 else:
-                    values[column] = read_scalars(required_group(file, group_path), names, dtype=np.int64)
+                    values[column] = read_scalars(open_group(file, group_path), names, dtype=np.int64)
             schema = self.schema(path)
             keys = {name: split_key(pattern, name, file) for name in names}
         yield pa.Table.from_arrays([_column(f, shard, split.key, keys, values) for f in schema], schema=schema)
@@ -113,7 +114,7 @@ def check_setting(file: h5py.File, config: Config) -> None:
     """
     if not config.family.attributes or "metadata" not in file:
         return
-    attributes = read_attributes(file["metadata"])
+    attributes = read_attributes(open_group(file, "metadata"))
     for axis, names in config.family.attributes.items():
         for name in names:
             found, expected = attributes.get(name), config.setting[axis]
@@ -135,7 +136,7 @@ def layered_groups(file: h5py.File, path: str, n_layers: int) -> dict[int, h5py.
     Raises:
         SchemaError: a layer is missing, or there are more than declared.
     """
-    groups: dict[int, h5py.Group] = layer_groups(required_group(file, path))
+    groups: dict[int, h5py.Group] = layer_groups(open_group(file, path))
     if list(groups) != list(range(n_layers)):
         absent = sorted(set(range(n_layers)) - set(groups))
         problem = f"layer {absent[0]} is missing" if absent else "there are more layers than declared"
@@ -143,19 +144,6 @@ def layered_groups(file: h5py.File, path: str, n_layers: int) -> dict[int, h5py.
             problem, file=file.filename, where=f"/{path}", found=f"layers {list(groups)}", expected=f"{n_layers} layers"
         )
     return groups
-
-
-def required_group(file: h5py.File, path: str) -> h5py.Group:
-    """A group that the schema declares.
-
-    Raises:
-        SchemaError: it is not there.
-    """
-    group = file.get(path)
-    if not isinstance(group, h5py.Group):
-        problem = "a declared group is missing"
-        raise SchemaError(problem, file=file.filename, where=f"/{path}", found=sorted(file), expected=f"group /{path}")
-    return group
 
 
 def read_layers(
@@ -181,8 +169,7 @@ def read_layers(
 
 def _declared_layers(file: h5py.File, shape: Shape) -> int:
     """The file's own `n_layers`, where it has one (checker files do not)."""
-    metadata = file.get("metadata")
-    declared = read_attributes(metadata).get("n_layers") if metadata is not None else None
+    declared = read_attributes(open_group(file, "metadata")).get("n_layers") if "metadata" in file else None
     return shape.n_layers if declared is None else int(declared)
 
 

@@ -1,7 +1,7 @@
 """Opening HDF5 files, groups and datasets with located errors, and never leaving the file.
 
 External links, external storage and virtual datasets raise :class:`~circuit_artifacts.errors.UnsafeContentError`. Soft
-links are resolved inside the file. Everything is also importable from :mod:`circuit_artifacts.formats.hdf5`.
+links are resolved inside the file. The public names are also importable from :mod:`circuit_artifacts.formats.hdf5`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,27 @@ __all__ = [
     "open_group",
     "open_hdf5",
     "open_object",
+    "path_in_file",
     "refuse_foreign_storage",
     "schema_error",
 ]
 
 _MAX_SOFT_LINKS = 16  # as many as the HDF5 library follows for one path
+_LIBRARY_ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
+
+
+class Link(NamedTuple):
+    """One entry of a group."""
+
+    kind: int
+    """h5py.h5l.TYPE_HARD, TYPE_SOFT, TYPE_EXTERNAL, or the number of a user-defined kind."""
+    address: int
+    """Of the object header, counted from the superblock; means nothing but for a hard link."""
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether the link leads straight to an object of the same file."""
+        return bool(self.kind == h5l.TYPE_HARD)
 
 
 @contextlib.contextmanager
@@ -59,22 +75,21 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         SourceError: the file exists but cannot be opened, for example for lack of permission.
     """
     path = Path(path)
-    if not path.exists():
-        raise MissingArtifactError("there is no such file", file=path)
-    if not path.is_file():
-        raise FormatError("not a file", file=path, expected="an HDF5 file")
     try:
-        with path.open("rb") as raw:
-            start = raw.read(16)
+        start = path.open("rb").read(24)
+    except FileNotFoundError as error:
+        problem = "there is no such file"
+        raise MissingArtifactError(problem, file=path) from error
     except OSError as error:
-        raise SourceError("the file cannot be opened", file=path, found=error.strerror) from error
+        problem = "the file cannot be opened"
+        raise SourceError(problem, file=path, found=error.strerror) from error
     try:
         file = h5py.File(path, "r", locking=False)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        found = f"{start!r} at its start; {error}" if start else "an empty file"
-        raise FormatError(
-            "not a complete HDF5 file", file=path, found=found, remedy="Delete it and download or make it again"
-        ) from error
+    except _LIBRARY_ERRORS as error:
+        problem = "not a complete HDF5 file"
+        found = f"it starts with {start!r}" if b"HDF" not in start else error
+        remedy = "Delete it, and download or make it again"
+        raise FormatError(problem, file=path, found=found, remedy=remedy) from error
     with file:
         yield file
 
@@ -92,25 +107,24 @@ def open_object(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | h5p
         FormatError: the file is damaged there.
     """
     here: Any = group.file["/"] if path.startswith("/") else group
-    where = _join(here, path)
     pending = deque(path.split("/"))
     soft_links = 0
     while pending:
         name = pending.popleft()
         if name in {"", "."}:
             continue
-        link = _link(here, name) if isinstance(here, h5py.Group) else None
+        link = _get_link(here, name) if isinstance(here, h5py.Group) else None
         if link is None:
             found = "a soft link that leads nowhere" if soft_links else "nothing"
-            raise SchemaError("a declared object is missing", file=group.file.filename, where=where, found=found)
+            raise schema_error(group, path, "a declared object is missing", found=found)
         if isinstance(link, h5py.SoftLink):
             soft_links += 1
             if soft_links > _MAX_SOFT_LINKS:
-                raise SchemaError("soft links in a circle", file=group.file.filename, where=where)
+                raise schema_error(group, path, "soft links run in a circle")
             pending.extendleft(reversed(link.path.split("/")))
             here = here.file["/"] if link.path.startswith("/") else here
         else:
-            with located(group, where):
+            with located(group, path):
                 here = here[name]
     return here
 
@@ -119,7 +133,7 @@ def open_group(group: h5py.Group, path: str) -> h5py.Group:
     """Open a group as :func:`open_object` does; SchemaError if something else is there."""
     found = open_object(group, path)
     if not isinstance(found, h5py.Group):
-        raise schema_error(group, path, "wrong kind of object", found=type(found).__name__, expected="Group")
+        raise schema_error(group, path, "not a group", found=type(found).__name__, expected="Group")
     return found
 
 
@@ -132,24 +146,20 @@ def open_dataset(group: h5py.Group, path: str) -> h5py.Dataset:
     """
     found = open_object(group, path)
     if not isinstance(found, h5py.Dataset):
-        raise schema_error(group, path, "wrong kind of object", found=type(found).__name__, expected="Dataset")
+        raise schema_error(group, path, "not a dataset", found=type(found).__name__, expected="Dataset")
     refuse_foreign_storage(found)
     return found
 
 
 def refuse_foreign_storage(dataset: h5py.Dataset) -> None:
     """Raise UnsafeContentError if the data of a dataset are in other files (external storage, virtual datasets)."""
-    with located(dataset, dataset.name):
+    with located(dataset):
         plist = dataset.id.get_create_plist()
-        if plist.get_layout() == h5d.VIRTUAL:
-            found = "a virtual dataset"
-        elif plist.get_external_count():
-            found = "external storage"
-        else:
+        virtual = plist.get_layout() == h5d.VIRTUAL
+        if not virtual and not plist.get_external_count():
             return
-    raise UnsafeContentError(
-        "the data are outside this file", file=dataset.file.filename, where=dataset.name, found=found
-    )
+    problem, found = "the data are outside this file", "a virtual dataset" if virtual else "external storage"
+    raise UnsafeContentError(problem, file=dataset.file.filename, where=dataset.name, found=found)
 
 
 def child_names(group: h5py.Group) -> list[str]:
@@ -162,7 +172,7 @@ def child_names(group: h5py.Group) -> list[str]:
     """
     links = links_of(group)
     for name, link in links.items():
-        if link.kind != h5l.TYPE_HARD:
+        if not link.is_hard:
             open_object(group, name)
     return sorted(links)
 
@@ -172,72 +182,69 @@ def layer_groups(group: h5py.Group, prefix: str = "layer_") -> dict[int, h5py.Gr
 
     Raises:
         SchemaError: a child of another name (``layer_01`` included), or one that is no group.
+        UnsafeContentError: a link that leads out of the file.
     """
     groups = {}
     for name in child_names(group):
-        match = re.fullmatch(re.escape(prefix) + r"(0|[1-9][0-9]*)", name)
+        match = re.fullmatch(re.escape(prefix) + "(0|[1-9][0-9]*)", name)
         if match is None:
-            raise schema_error(group, name, "not the name of a layer", found=name, expected=f"{prefix}<integer>")
+            raise schema_error(group, name, "not the name of a layer", found=name, expected=f"{prefix}<number>")
         groups[int(match[1])] = open_group(group, name)
     return dict(sorted(groups.items()))
 
 
-class Link(NamedTuple):
-    kind: int  # h5l.TYPE_HARD, TYPE_SOFT, TYPE_EXTERNAL or a user-defined one
-    address: int  # of the object header, for a hard link
-
-
 def links_of(group: h5py.Group) -> dict[str, Link]:
-    """List the links of a group, without opening what they lead to."""
+    """List the links of a group by name, without opening what they lead to."""
     links: dict[str, Link] = {}
 
     def visit(name: bytes, info: h5l.LinkInfo) -> None:
         links[name.decode("utf-8", "surrogateescape")] = Link(info.type, info.u)
 
-    with located(group, group.name):
+    with located(group):
         group.id.links.iterate(visit, info=True)
     return links
 
 
-def _link(group: h5py.Group, name: str) -> h5py.HardLink | h5py.SoftLink | None:
-    """Give the link of that name, None if there is none; UnsafeContentError if it leads out of the file."""
-    try:
-        with located(group, _join(group, name)):
-            link = group.get(name, getlink=True)
-    except FormatError as error:
-        if not isinstance(error.__cause__, TypeError):
-            raise
-        link = None  # h5py has no class for user-defined links
-        found = "a user-defined link"
-    else:
-        if link is None or isinstance(link, h5py.HardLink | h5py.SoftLink):
-            return link
-        found = f"an external link to {link.filename!r}"
-    raise UnsafeContentError(
-        "a link leads out of this file", file=group.file.filename, where=_join(group, name), found=found
-    )
-
-
 @contextlib.contextmanager
-def located(owner: h5py.Group | h5py.Dataset, where: str | None) -> Iterator[None]:
-    """Turn whatever the HDF5 library raises into a FormatError that says where."""
+def located(owner: h5py.Group | h5py.Dataset, path: str = "") -> Iterator[None]:
+    """Turn whatever the HDF5 library raises into a FormatError that says where, ``path`` below ``owner``."""
     try:
         yield
     except CircuitArtifactsError:
         raise
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
-        raise FormatError(
-            "HDF5 cannot read this",
-            file=owner.file.filename,
-            where=where,
-            found=error,
-            remedy="Download or make the file again; for compression filters beyond HDF5's own, import hdf5plugin first",
-        ) from error
+    except _LIBRARY_ERRORS as error:
+        problem = "the HDF5 library cannot read this"
+        # An identifier that the library lost while failing has no name.
+        where = path_in_file(owner, path)
+        remedy = "Download or make the file again; if a compression filter is missing, import hdf5plugin first"
+        raise FormatError(problem, file=owner.file.filename, where=where, found=error, remedy=remedy) from error
 
 
-def _join(group: h5py.Group, path: str) -> str:
-    return path if path.startswith("/") else f"{group.name.rstrip('/')}/{path}"
+def path_in_file(owner: h5py.Group | h5py.Dataset, path: str = "") -> str:
+    """Give the absolute path of what is ``path`` below ``owner``."""
+    return path if path.startswith("/") else f"{(owner.name or '?').rstrip('/')}/{path}".rstrip("/") or "/"
 
 
-def schema_error(group: h5py.Group, name: str, problem: str, **details: object) -> SchemaError:
-    return SchemaError(problem, file=group.file.filename, where=_join(group, name), **details)  # type: ignore[arg-type]
+def schema_error(
+    owner: h5py.Group | h5py.Dataset, path: str, problem: str, *, found: object = None, expected: object = None
+) -> SchemaError:
+    """Make a SchemaError about what is ``path`` below ``owner``."""
+    where = path_in_file(owner, path)
+    return SchemaError(problem, file=owner.file.filename, where=where, found=found, expected=expected)
+
+
+def _get_link(group: h5py.Group, name: str) -> h5py.HardLink | h5py.SoftLink | None:
+    """Give the link of that name, None if there is none; UnsafeContentError if it leads out of the file."""
+    try:
+        with located(group, name):
+            link = group.get(name, getlink=True)
+    except FormatError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        found = "a user-defined link"  # for which h5py has no class
+    else:
+        if link is None or isinstance(link, h5py.HardLink | h5py.SoftLink):
+            return link
+        found = f"an external link to {link.filename!r}"
+    problem = "a link leads out of this file"
+    raise UnsafeContentError(problem, file=group.file.filename, where=path_in_file(group, name), found=found)

@@ -1,7 +1,7 @@
 """Writing HDF5 files: complete or not at all, the same bytes for the same content, and many small vectors fast.
 
-What is written is what ``h5py``'s ``create_dataset(name, data=row, compression="gzip", compression_opts=4)`` gives, dataset
-for dataset (csp_atlas spec 1.3-1.6); only the way there is shorter, because everything but name and data is shared.
+What is written is, dataset for dataset, what ``create_dataset(name, data=row, compression="gzip", compression_opts=4)`` of
+h5py gives (csp_atlas spec 1.3-1.6); only the way there is shorter, because all but name and data is shared.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def create_hdf5(path: str | os.PathLike[str], *, oldest_reader: str = "v110") ->
 
     Args:
         path: the final path; an existing file is replaced when the block ends without an error.
-        oldest_reader: the oldest HDF5 library that must be able to read the file, as h5py names them: "earliest", "v108",
-            "v110", ... From "v110" (2016) on, a dataset of one chunk needs no index of its own: a mask file takes 5 MB
-            instead of 29 MB, and plain h5py reads the same from it.
+        oldest_reader: the oldest HDF5 library that must be able to read the file, as h5py names them: "earliest",
+            "v108", "v110", ... From "v110" (2016) on, a dataset of one chunk needs no index of its own: a mask file
+            takes 5 MB instead of 29 MB, and plain h5py reads the same from it.
 
     Yields:
         The open file. Groups and datasets that h5py's own methods create in it carry no times.
@@ -77,7 +77,7 @@ def write_vectors(
 
 
 def write_scalars(group: h5py.Group, names: Sequence[str], values: ArrayLike) -> None:
-    """Write each value of a one-dimensional array as a scalar dataset of the array's type (csp_atlas spec 1.3, n_prompts).
+    """Write each value of a one-dimensional array as a scalar dataset of the array's type (csp_atlas spec 1.3).
 
     Raises:
         ValueError: the shapes do not fit, or a name is taken or is not one single name.

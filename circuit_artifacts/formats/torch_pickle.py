@@ -37,18 +37,19 @@ def load_torch(path: Path, *, allowed: Sequence[AllowedGlobal] = ()) -> Any:
         FormatError: the file is truncated, or no torch file.
     """
     if not path.is_file():
-        msg = "there is no such file"
-        raise MissingArtifactError(msg, file=path)
+        problem = "there is no such file"
+        raise MissingArtifactError(problem, file=path)
     is_zip = zipfile.is_zipfile(path)
     with torch.serialization.safe_globals(list(allowed)):
         try:
             unsafe = _unsafe_globals(path, is_zip=is_zip)
-        except Exception as error:  # noqa: BLE001 (the scanners raise whatever broken bytes lead them to)
-            msg = "the file is truncated or not a torch file"
-            raise FormatError(msg, file=path, found=_first_line(error)) from error
+        except Exception as error:  # the scanners raise whatever broken bytes lead them to
+            problem = "the file is truncated or not a torch file"
+            raise FormatError(problem, file=path, found=_first_line(error)) from error
         if unsafe:
+            problem = "the file names objects that reading it would have to build or call"
             raise UnsafeContentError(
-                "the file names objects that reading it would have to build or call",
+                problem,
                 file=path,
                 found=", ".join(sorted(unsafe)),
                 expected="tensors and plain containers",
@@ -56,10 +57,10 @@ def load_torch(path: Path, *, allowed: Sequence[AllowedGlobal] = ()) -> Any:
             )
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)  # noqa: TID251 (the call site)
-        except Exception as error:  # noqa: BLE001 (same)
-            msg = "torch refused the file"
+        except Exception as error:
+            problem = "torch refused the file"
             kind = UnsafeContentError if "weights_only" in str(error).lower() else FormatError
-            raise kind(msg, file=path, found=_first_line(error)) from error
+            raise kind(problem, file=path, found=_first_line(error)) from error
 
 
 def _unsafe_globals(path: Path, *, is_zip: bool) -> set[str]:

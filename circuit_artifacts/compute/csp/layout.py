@@ -18,8 +18,8 @@ from circuit_artifacts import provenance
 from circuit_artifacts.compute.csp.masks import jaccard_matrices, universals
 from circuit_artifacts.compute.csp.statistics import ActivationStatistics
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.formats.hdf5 import child_names, open_hdf5, read_attributes, read_scalars
-from circuit_artifacts.formats.hdf5_leaves import read_layers, required_group
+from circuit_artifacts.formats.hdf5 import child_names, open_group, open_hdf5, read_attributes, read_scalars
+from circuit_artifacts.formats.hdf5_leaves import read_layers
 from circuit_artifacts.formats.hdf5_write import create_hdf5, write_scalars, write_strings, write_vectors
 from circuit_artifacts.formats.reader import Shape
 from circuit_artifacts.schemas.csp_vocabulary import pair_key
@@ -82,7 +82,7 @@ def read_activations(path: Path, shape: Shape) -> tuple[list[str], ActivationSta
     keys, activation_sum = read_layers(path, "activations", dtype=np.float32, shape=shape)
     counted, firing_count = read_layers(path, "firing_counts", dtype=np.int32, shape=shape)
     with open_hdf5(path) as file:
-        n_prompts = read_scalars(required_group(file, "n_prompts"), keys, dtype=np.int64)
+        n_prompts = read_scalars(open_group(file, "n_prompts"), keys, dtype=np.int64)
         exceedance = None
         if "exceedance_counts" in file:
             thresholds = sorted(child_names(file["exceedance_counts"]), key=lambda name: float(name.removeprefix("eps")))
@@ -165,7 +165,7 @@ def read_setting(path: Path) -> tuple[float, float]:
         SchemaError: the metadata has no setting.
     """
     with open_hdf5(path) as file:
-        attributes = read_attributes(required_group(file, "metadata"))
+        attributes = read_attributes(open_group(file, "metadata"))
     cons = attributes.get("consistency_thresh", attributes.get("consistency_threshold"))
     if attributes.get("epsilon") is None or cons is None:
         problem = "the metadata has no setting"

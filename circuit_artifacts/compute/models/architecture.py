@@ -215,7 +215,7 @@ class CircuitTransformer(nn.Module):
         if self.config.sinusoidal_cat_pos_emb:
             table = self.transformer.wpe.weight
             table.copy_(sinusoidal_positions(*table.shape))
-            table.requires_grad_(requires_grad=False)
+            table.requires_grad = False
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> CausalOutput:
         """Next-token logits.
@@ -234,16 +234,16 @@ class CircuitTransformer(nn.Module):
             ModelError: wrong shape or dtype of ``input_ids``, too many tokens, or padding that is not on the right.
         """
         if input_ids.ndim != 2 or input_ids.dtype != torch.int64:
-            msg = "token ids are not a (batch, tokens) int64 tensor"
-            raise ModelError(msg, found=f"{tuple(input_ids.shape)} {input_ids.dtype}")
+            problem = "token ids are not a (batch, tokens) int64 tensor"
+            raise ModelError(problem, found=f"{tuple(input_ids.shape)} {input_ids.dtype}")
         length = input_ids.shape[1]
         if length > self.config.block_size:
-            msg = "the input is longer than the model's position table"
-            raise ModelError(msg, found=f"{length} tokens", expected=f"at most {self.config.block_size}")
+            problem = "the input is longer than the model's position table"
+            raise ModelError(problem, found=f"{length} tokens", expected=f"at most {self.config.block_size}")
         if attention_mask is not None:
             _require_right_padding(attention_mask, input_ids)
         x = self.transformer.wte(input_ids)
-        positions = self.transformer.wpe.weight[:length]
+        positions: Tensor | None = self.transformer.wpe.weight[:length]
         if self.config.d_pos_emb is None:
             x, positions = x + positions, None
         for block in self.transformer.h:
@@ -280,11 +280,12 @@ class CircuitTransformer(nn.Module):
 
 def _require_right_padding(attention_mask: Tensor, input_ids: Tensor) -> None:
     if attention_mask.shape != input_ids.shape:
-        msg = "the attention mask has another shape than the token ids"
-        raise ModelError(msg, found=tuple(attention_mask.shape), expected=tuple(input_ids.shape))
+        problem = "the attention mask has another shape than the token ids"
+        raise ModelError(problem, found=tuple(attention_mask.shape), expected=tuple(input_ids.shape))
     real = attention_mask != 0
     if bool((real[:, 1:] & ~real[:, :-1]).any()):
+        problem = "the attention mask has a padding token before a real one, which this model family cannot mask"
         raise ModelError(
-            "the attention mask has a padding token before a real one, which this model family cannot mask",
+            problem,
             remedy="Pad on the right and read each prompt at its own last token.",
         )

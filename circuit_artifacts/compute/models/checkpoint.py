@@ -90,16 +90,18 @@ def resolve_model(ref: str | Path, *, revision: str | None = None) -> ResolvedMo
     if folder.is_dir():
         return ResolvedModel(folder, folder.resolve().name)
     if not isinstance(ref, str) or not _HUB_ID.fullmatch(ref):
+        problem = "there is no such model"
         raise UnknownNameError(
-            "there is no such model",
+            problem,
             found=repr(str(ref)),
             expected="mini, an existing folder, or a Hub id such as openai/circuit-sparsity",
         )
     try:
         snapshot = Path(snapshot_download(ref, revision=revision, allow_patterns=_HUB_PATTERNS))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        problem = "the model could not be fetched from the Hub"
         raise SourceError(
-            "the model could not be fetched from the Hub",
+            problem,
             file=ref,
             found=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
             remedy="Check the id, the network and HF_HUB_OFFLINE, or give a folder that holds the model.",
@@ -172,8 +174,10 @@ def model_identity(model: nn.Module) -> ModelIdentity:
     """
     identity = getattr(model, "circuit_artifacts_identity", None)
     if not isinstance(identity, ModelIdentity):
-        msg = "the model carries no identity"
-        raise ModelError(msg, found=type(model).__name__, remedy="Load it with circuit_artifacts.compute.models.load_model.")
+        problem = "the model carries no identity"
+        raise ModelError(
+            problem, found=type(model).__name__, remedy="Load it with circuit_artifacts.compute.models.load_model."
+        )
     return identity
 
 
@@ -181,11 +185,11 @@ def _is_circuit_config(path: Path) -> bool:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        msg = "the folder holds no model"
-        raise MissingArtifactError(msg, file=path.parent, expected=f"{_HUB_CONFIG} or {_BLOB_CONFIG}") from error
+        problem = "the folder holds no model"
+        raise MissingArtifactError(problem, file=path.parent, expected=f"{_HUB_CONFIG} or {_BLOB_CONFIG}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        msg = "the model configuration is not JSON"
-        raise FormatError(msg, file=path, found=error) from error
+        problem = "the model configuration is not JSON"
+        raise FormatError(problem, file=path, found=error) from error
     return isinstance(values, dict) and bool({"afrac", "afrac_loctypes"} & set(values))
 
 
@@ -195,23 +199,22 @@ def _weight_files(folder: Path) -> list[Path]:
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            msg = "the index of shards is unreadable"
-            raise FormatError(msg, file=index, found=f"{type(error).__name__}: {error}") from error
+            problem = "the index of shards is unreadable"
+            raise FormatError(problem, file=index, found=f"{type(error).__name__}: {error}") from error
         outside = [name for name in names if not isinstance(name, str) or Path(name).name != name]
         if outside:
-            msg = "the index of shards points outside its folder"
-            raise UnsafeContentError(msg, file=index, found=outside[0])
+            problem = "the index of shards points outside its folder"
+            raise UnsafeContentError(problem, file=index, found=outside[0])
         files = [folder / name for name in names]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
-            msg = "shards are missing"
-            raise MissingArtifactError(msg, file=folder, found=", ".join(missing))
+            problem = "shards are missing"
+            raise MissingArtifactError(problem, file=folder, found=", ".join(missing))
         return files
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise MissingArtifactError(
-            "the folder holds no safetensors weights", file=folder, remedy="Convert the weights to safetensors first."
-        )
+        problem = "the folder holds no safetensors weights"
+        raise MissingArtifactError(problem, file=folder, remedy="Convert the weights to safetensors first.")
     return files
 
 
@@ -223,13 +226,13 @@ def _read_safetensors(files: list[Path]) -> dict[str, Tensor]:
                 stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
                 metadata = file.metadata() or {}
         except SafetensorError as error:
-            msg = "the weights file is truncated or not safetensors"
-            raise FormatError(msg, file=path, found=error) from error
+            problem = "the weights file is truncated or not safetensors"
+            raise FormatError(problem, file=path, found=error) from error
         part = unpack(stored, metadata, file=path)
         twice = tensors.keys() & part.keys()
         if twice:
-            msg = "a tensor is in two weights files"
-            raise FormatError(msg, file=path, where=min(twice))
+            problem = "a tensor is in two weights files"
+            raise FormatError(problem, file=path, where=min(twice))
         tensors |= part
     return tensors
 
@@ -237,14 +240,12 @@ def _read_safetensors(files: list[Path]) -> dict[str, Tensor]:
 def _read_blob(path: Path) -> dict[str, Tensor]:
     tensors = load_torch(path)
     if not isinstance(tensors, Mapping) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        msg = "the file is not a state dict"
-        raise FormatError(msg, file=path, found=type(tensors).__name__, expected="a mapping of names to tensors")
+        problem = "the file is not a state dict"
+        raise FormatError(problem, file=path, found=type(tensors).__name__, expected="a mapping of names to tensors")
     return dict(cast("Mapping[str, Tensor]", tensors))
 
 
-def _build(
-    config: CircuitConfig, tensors: dict[str, Tensor], *, dtype: torch.dtype, file: Path
-) -> CircuitTransformer:
+def _build(config: CircuitConfig, tensors: dict[str, Tensor], *, dtype: torch.dtype, file: Path) -> CircuitTransformer:
     """A model of the family from its tensors, without ever holding a second copy of the weights."""
     tensors = {name.removeprefix(_WRAPPER_PREFIX): tensor for name, tensor in tensors.items()}
     with torch.device("meta"):
@@ -263,8 +264,8 @@ def _build(
     ]
     if problems:
         shown = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
-        msg = "the tensors are not those that the configuration calls for"
-        raise ModelError(msg, file=file, found=shown)
+        problem = "the tensors are not those that the configuration calls for"
+        raise ModelError(problem, file=file, found=shown)
     cast_tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
     model.load_state_dict(cast_tensors, assign=True)
     if config.tied_unembed:
@@ -284,20 +285,26 @@ def _load_transformers(folder: Path, dtype: torch.dtype) -> nn.Module:
     from transformers import AutoModelForCausalLM  # slow to import, and not needed for our own family
 
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True,
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
             output_loading_info=True,
         )
     except (ValueError, OSError, ImportError, KeyError, RuntimeError) as error:
+        problem = "transformers cannot load the model without running code from its repository"
         raise ModelError(
-            "transformers cannot load the model without running code from its repository",
+            problem,
             file=folder.name,
             found=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
         ) from error
+    model, report = loaded
     # transformers would go on with random weights.
     if report["missing_keys"]:
-        msg = "the weights lack tensors of the model"
-        raise ModelError(msg, file=folder.name, found=", ".join(sorted(map(str, report["missing_keys"]))[:20]))
+        problem = "the weights lack tensors of the model"
+        raise ModelError(problem, file=folder.name, found=", ".join(sorted(map(str, report["missing_keys"]))[:20]))
     return cast("nn.Module", model)
 
 

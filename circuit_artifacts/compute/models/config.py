@@ -35,12 +35,41 @@ _ALIASES: Final[Mapping[str, str]] = {
 
 # Keys that never change what the forward pass computes: training, kernels, bookkeeping of transformers.
 _NO_EFFECT: Final = frozenset(
-    "dropout dropout_cat_pos_emb grad_checkpointing flash enable_sparse_kernels debug_nans tokenizer_name pfrac"
-    " expansion_factor expansion_factor_mlp debug_exact_topk sparse_matmul_impl learnable_bigram_table"
-    " afrac_ste afrac_ste_only_non_neurons enable_fp8_linear"
-    " architectures auto_map model_type transformers_version torch_dtype dtype tie_word_embeddings use_cache"
-    " bos_token_id eos_token_id pad_token_id is_decoder is_encoder_decoder return_dict output_hidden_states"
-    " output_attentions _name_or_path".split()
+    {
+        "dropout",
+        "dropout_cat_pos_emb",
+        "grad_checkpointing",
+        "flash",
+        "enable_sparse_kernels",
+        "debug_nans",
+        "tokenizer_name",
+        "pfrac",
+        "expansion_factor",
+        "expansion_factor_mlp",
+        "debug_exact_topk",
+        "sparse_matmul_impl",
+        "learnable_bigram_table",
+        "afrac_ste",
+        "afrac_ste_only_non_neurons",
+        "enable_fp8_linear",
+        "architectures",
+        "auto_map",
+        "model_type",
+        "transformers_version",
+        "torch_dtype",
+        "dtype",
+        "tie_word_embeddings",
+        "use_cache",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "is_decoder",
+        "is_encoder_decoder",
+        "return_dict",
+        "output_hidden_states",
+        "output_attentions",
+        "_name_or_path",
+    }
 )
 
 # Keys that would change the forward pass, with the values at which they do not (model spec 3.2 and 4.2).
@@ -106,25 +135,28 @@ class CircuitConfig:
             value = getattr(self, name)
             optional = name in {"d_head", "d_mlp", "d_pos_emb"}
             if not (optional and value is None) and (type(value) is not int or value < 1):
-                msg = f"{name} is not a positive integer"
-                raise ModelError(msg, where=name, found=repr(value))
+                problem = f"{name} is not a positive integer"
+                raise ModelError(problem, where=name, found=repr(value))
         if self.d_head is None and self.d_model % self.n_head:
-            msg = "d_model is not divisible by n_head, and d_head is not given"
-            raise ModelError(msg, found=f"d_model {self.d_model}, n_head {self.n_head}")
-        for name, allowed in {"residual_activation_type": ("identity", "relu"), "activation_type": ("gelu", "relu")}.items():
+            problem = "d_model is not divisible by n_head, and d_head is not given"
+            raise ModelError(problem, found=f"d_model {self.d_model}, n_head {self.n_head}")
+        for name, allowed in {
+            "residual_activation_type": ("identity", "relu"),
+            "activation_type": ("gelu", "relu"),
+        }.items():
             if getattr(self, name) not in allowed:
-                msg = f"unknown {name}"
-                raise ModelError(msg, where=name, found=repr(getattr(self, name)), expected=" or ".join(allowed))
+                problem = f"unknown {name}"
+                raise ModelError(problem, where=name, found=repr(getattr(self, name)), expected=" or ".join(allowed))
         if self.afrac is not None and not 0 < self.afrac <= 1:
-            msg = "afrac is not a fraction"
-            raise ModelError(msg, where="afrac", found=self.afrac, expected="a number in (0, 1] or null")
+            problem = "afrac is not a fraction"
+            raise ModelError(problem, where="afrac", found=self.afrac, expected="a number in (0, 1] or null")
         unknown = self._listed_sites - set(ACTIVATION_SITES)
         if unknown:
-            msg = "afrac_loctypes names unknown sites"
-            raise ModelError(msg, found=", ".join(sorted(unknown)), expected=", ".join(ACTIVATION_SITES))
+            problem = "afrac_loctypes names unknown sites"
+            raise ModelError(problem, found=", ".join(sorted(unknown)), expected=", ".join(ACTIVATION_SITES))
         if self.sinusoidal_cat_pos_emb and (self.d_pos_emb is None or self.d_pos_emb % 2):
-            msg = "sinusoidal positions need an even d_pos_emb"
-            raise ModelError(msg, where="d_pos_emb", found=self.d_pos_emb)
+            problem = "sinusoidal positions need an even d_pos_emb"
+            raise ModelError(problem, where="d_pos_emb", found=self.d_pos_emb)
 
     @property
     def head_width(self) -> int:
@@ -184,14 +216,15 @@ class CircuitConfig:
             if key in _ALIASES:
                 target = _ALIASES[key]
                 if known.setdefault(target, value) not in (None, value):
-                    msg = f"{key} and {target} are two names of one field and disagree"
-                    raise ModelError(msg, file=file, where=key, found=value, expected=known[target])
+                    problem = f"{key} and {target} are two names of one field and disagree"
+                    raise ModelError(problem, file=file, where=key, found=value, expected=known[target])
                 known[target] = value
             elif key in _NO_EFFECT or value in _INERT_VALUES.get(key, _OFF):
                 dropped.append(key)
             else:
+                problem = "the configuration turns on something that this model family does not implement here"
                 raise ModelError(
-                    "the configuration turns on something that this model family does not implement here",
+                    problem,
                     file=file,
                     where=key,
                     found=repr(value),
@@ -217,12 +250,12 @@ class CircuitConfig:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            msg = "there is no model configuration"
-            raise MissingArtifactError(msg, file=path) from error
+            problem = "there is no model configuration"
+            raise MissingArtifactError(problem, file=path) from error
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            msg = "the model configuration is not JSON"
-            raise FormatError(msg, file=path, found=error) from error
+            problem = "the model configuration is not JSON"
+            raise FormatError(problem, file=path, found=error) from error
         if not isinstance(values, dict):
-            msg = "the model configuration is not a JSON object"
-            raise FormatError(msg, file=path, found=type(values).__name__)
+            problem = "the model configuration is not a JSON object"
+            raise FormatError(problem, file=path, found=type(values).__name__)
         return cls.from_json(values, file=path)

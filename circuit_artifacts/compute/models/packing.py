@@ -70,17 +70,17 @@ def unpack(stored: Mapping[str, Tensor], metadata: Mapping[str, str], *, file: o
         shapes: dict[str, list[int]] = json.loads(metadata[PACKED_SHAPES])
         sizes = {name: torch.Size(shape).numel() for name, shape in shapes.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        msg = "the shapes of the packed tensors are unreadable"
-        raise FormatError(msg, file=file, where=PACKED_SHAPES) from error
+        problem = "the shapes of the packed tensors are unreadable"
+        raise FormatError(problem, file=file, where=PACKED_SHAPES) from error
     tensors = dict(stored)
     for name, size in sizes.items():
         values, gaps = tensors.pop(f"{name}.values", None), tensors.pop(f"{name}.gaps", None)
         if values is None or gaps is None or values.shape != gaps.shape or values.ndim != 1:
-            msg = "a packed tensor lacks its values or gaps, or they differ in length"
-            raise FormatError(msg, file=file, where=name)
+            problem = "a packed tensor lacks its values or gaps, or they differ in length"
+            raise FormatError(problem, file=file, where=name)
         positions = gaps.to(torch.int64).cumsum(0) - 1
         if len(positions) and (int(positions[0]) < 0 or int(positions[-1]) >= size):
-            msg = "a packed tensor reaches beyond its shape"
-            raise FormatError(msg, file=file, where=name, found=int(positions[-1]) + 1, expected=f"at most {size}")
+            problem = "a packed tensor reaches beyond its shape"
+            raise FormatError(problem, file=file, where=name, found=int(positions[-1]) + 1, expected=f"at most {size}")
         tensors[name] = values.new_zeros(size).index_put_((positions,), values).view(shapes[name])
     return tensors

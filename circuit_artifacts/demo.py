@@ -1,0 +1,124 @@
+"""``circuit-artifacts demo``: the whole path on the bundled model, offline, on a reduced grid of concepts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from circuit_artifacts import catalog
+from circuit_artifacts.compute.csp.hierarchy import ATOMICITY_LAYER, ward
+from circuit_artifacts.csp_atlas import load_summary, load_target_checker, masks_array
+from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.loading import load_dataset
+from circuit_artifacts.parquet import convert
+from circuit_artifacts.regeneration import regenerate
+from circuit_artifacts.reports.dendrogram import draw_dendrogram
+from circuit_artifacts.sources import Sources
+from circuit_artifacts.validation import validate
+
+__all__ = ["run"]
+
+MIRROR = "csp-atlas-mini"
+CONFIG = "masks_eps0.5_cons0.8"
+PARAMETERS = {
+    "ast_nodes": (
+        "For While ListComp If IfExp FunctionDef ClassDef Return Assign Call Break Pass Import ImportFrom".split()
+    ),
+    "builtin_objs": (
+        "_isolated_ ValueError dict enumerate int len list max print range set sorted str sum tuple zip".split()
+    ),
+    "n_prompts": 20,
+    "n_checkers": 20,
+}
+
+
+def run(out: Path, console: Console) -> None:
+    """Regenerate, validate, load, convert and draw; say what was done and where it is.
+
+    Args:
+        out: folder to write.
+        console: where to print.
+
+    Raises:
+        SchemaError: what was made does not pass its own validation, or the two ways to load it disagree.
+    """
+    started = time.monotonic()
+    atlas, tables = out / "atlas", out / "parquet"
+    console.print("The bundled model is small and its circuits are its own: these are not the published numbers.")
+
+    _step(console, "1", f"regenerate stages 11-14 and the analyses into {atlas}")
+    for step in regenerate(MIRROR, root=atlas, parameters=PARAMETERS):
+        console.print(f"   {step.name}: {len(step.files)} file(s){', by the model' if step.model else ''}")
+
+    _step(console, "2", "validate the folder")
+    findings = list(validate(atlas, catalog.mirror(MIRROR)))
+    faults = [finding for finding in findings if finding.level == "error"]
+    if faults:
+        problem = f"{len(faults)} violated rule(s), the first: {faults[0].message}"
+        raise SchemaError(problem, file=faults[0].file, where=faults[0].where)
+    console.print(f"   no error, {len(findings)} note(s)")
+
+    _step(console, "3", f'load_dataset("{MIRROR}", "{CONFIG}"), whole and streaming')
+    whole = load_dataset(MIRROR, CONFIG, data_root=str(atlas), cache_dir=str(out / "cache"))
+    streamed = load_dataset(MIRROR, CONFIG, data_root=str(atlas), streaming=True)
+    for split, rows in whole.items():
+        if rows.to_list() != list(streamed[split]):
+            problem = f"split {split} streams other rows than it loads"
+            raise SchemaError(problem, file=atlas)
+        console.print(f"   {split}: {len(rows):,} rows, the same both ways, in {streamed[split].num_shards} shards")
+
+    _step(console, "4", f"convert to parquet in {tables}")
+    files = convert(Sources(mirror=catalog.mirror(MIRROR), data_root=atlas), tables)
+    console.print(f"   {len(files)} files and a dataset card")
+
+    _step(console, "5", "what the model's circuits say")
+    console.print(_summary_table(load_summary(data_root=atlas, mirror=MIRROR)))
+    console.print(_specific_table(load_target_checker(data_root=atlas, mirror=MIRROR)))
+
+    figure = out / "dendrogram.png"
+    masks, concepts = masks_array(0.5, 0.8, data_root=atlas, mirror=MIRROR)
+    clustering = ward(masks[:, ATOMICITY_LAYER], concepts)
+    title = f"Circuits of the bundled mini model at layer {ATOMICITY_LAYER} (Ward on 1 - Jaccard)"
+    draw_dendrogram(clustering.linkage, clustering.names, figure, title=title)
+
+    console.print(f"[bold]Done in {time.monotonic() - started:.0f} s.[/bold] Where everything is:")
+    for path, content in (
+        (atlas, "files in the published layout, each with its provenance"),
+        (tables, "parquet that stock datasets loads"),
+        (figure, "the hierarchy of circuits"),
+    ):
+        console.print(f"   {path}  {content}", soft_wrap=True)
+
+
+def _step(console: Console, number: str, text: str) -> None:
+    console.print(f"[bold]{number}.[/bold] {text}", soft_wrap=True)
+
+
+def _summary_table(summary: pd.DataFrame) -> Table:
+    table = Table(title="Share of a concept's circuit that its keyword alone does not explain", title_justify="left")
+    for header in ("epsilon", "consistency", "AST nodes", "builtins", "all", "mean size"):
+        table.add_column(header, justify="right")
+    for row in summary.itertuples():
+        fractions = (row.ast_concept_fraction, row.blt_concept_fraction, row.mean_concept_fraction)
+        cells = ["" if np.isnan(value) else f"{value:.3f}" for value in fractions]
+        table.add_row(f"{row.epsilon}", f"{row.consistency}", *cells, f"{row.mean_A_size:.1f}")
+    return table
+
+
+def _specific_table(cells: pd.DataFrame, n: int = 5) -> Table:
+    """The concepts with the largest concept-only share over all layers, at the reference setting."""
+    counts = cells.set_index("target").stack().str.split(" / ", expand=True).astype(int)
+    totals = counts.groupby(level=0).sum()
+    totals = totals[totals[0] + totals[1] > 0]
+    totals["fraction"] = totals[0] / (totals[0] + totals[1])
+    table = Table(title=f"Most concept-specific circuits ({CONFIG})", title_justify="left")
+    for header in ("concept", "fraction", "concept only", "shared", "token only"):
+        table.add_column(header, justify="left" if header == "concept" else "right")
+    for concept, row in totals.sort_values("fraction", ascending=False).head(n).iterrows():
+        table.add_row(str(concept), f"{row['fraction']:.3f}", *(f"{int(row[part])}" for part in range(3)))
+    return table

@@ -119,7 +119,9 @@ def validate(
     folder, mirror = _folder(target)
     with progress.shown(_err):
         findings = list(check(folder, mirror))
-    rows = [{"level": f.level, "rule": f.rule, "file": f.file, "where": f.where, "message": f.message} for f in findings]
+    rows = [
+        {"level": f.level, "rule": f.rule, "file": f.file, "where": f.where, "message": f.message} for f in findings
+    ]
     _show(rows, as_json=as_json)
     errors = sum(finding.level == "error" for finding in findings)
     if not as_json:
@@ -219,4 +221,3 @@ def _show(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
-

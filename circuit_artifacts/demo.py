@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -27,10 +27,42 @@ MIRROR = "csp-atlas-mini"
 CONFIG = "masks_eps0.5_cons0.8"
 PARAMETERS = {
     "ast_nodes": (
-        "For While ListComp If IfExp FunctionDef ClassDef Return Assign Call Break Pass Import ImportFrom".split()
+        [
+            "For",
+            "While",
+            "ListComp",
+            "If",
+            "IfExp",
+            "FunctionDef",
+            "ClassDef",
+            "Return",
+            "Assign",
+            "Call",
+            "Break",
+            "Pass",
+            "Import",
+            "ImportFrom",
+        ]
     ),
     "builtin_objs": (
-        "_isolated_ ValueError dict enumerate int len list max print range set sorted str sum tuple zip".split()
+        [
+            "_isolated_",
+            "ValueError",
+            "dict",
+            "enumerate",
+            "int",
+            "len",
+            "list",
+            "max",
+            "print",
+            "range",
+            "set",
+            "sorted",
+            "str",
+            "sum",
+            "tuple",
+            "zip",
+        ]
     ),
     "n_prompts": 20,
     "n_checkers": 20,
@@ -103,10 +135,10 @@ def _summary_table(summary: pd.DataFrame) -> Table:
     table = Table(title="Share of a concept's circuit that its keyword alone does not explain", title_justify="left")
     for header in ("epsilon", "consistency", "AST nodes", "builtins", "all", "mean size"):
         table.add_column(header, justify="right")
-    for row in summary.itertuples():
-        fractions = (row.ast_concept_fraction, row.blt_concept_fraction, row.mean_concept_fraction)
-        cells = ["" if np.isnan(value) else f"{value:.3f}" for value in fractions]
-        table.add_row(f"{row.epsilon}", f"{row.consistency}", *cells, f"{row.mean_A_size:.1f}")
+    for row in summary.to_dict("records"):
+        fractions = [row[f"{kind}_concept_fraction"] for kind in ("ast", "blt", "mean")]
+        cells = ["" if math.isnan(value) else f"{value:.3f}" for value in fractions]
+        table.add_row(f"{row['epsilon']}", f"{row['consistency']}", *cells, f"{row['mean_A_size']:.1f}")
     return table
 
 

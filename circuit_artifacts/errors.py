@@ -68,7 +68,9 @@ class CircuitArtifactsError(Exception):
     def __str__(self) -> str:
         place = ":".join(part for part in (self.file, self.where) if part)
         text = f"{place}: {self.problem}" if place else self.problem
-        contrast = [f"{label} {value}" for label, value in (("found", self.found), ("expected", self.expected)) if value]
+        contrast = [
+            f"{label} {value}" for label, value in (("found", self.found), ("expected", self.expected)) if value
+        ]
         if contrast:
             text += f" ({', '.join(contrast)})"
         return f"{text}. {self.remedy}" if self.remedy else text

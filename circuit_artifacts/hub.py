@@ -32,7 +32,7 @@ def offline_reason() -> str | None:
     The client retries a dead network for more than twenty seconds per file, so one short probe answers for a minute.
     """
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"

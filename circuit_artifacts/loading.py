@@ -89,6 +89,8 @@ def _builder_class(path: str) -> type[datasets.DatasetBuilder]:
     classes = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, datasets.DatasetBuilder) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, datasets.DatasetBuilder)
+        and value.__module__ == module.__name__
     ]
     return classes[0]

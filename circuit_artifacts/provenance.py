@@ -26,7 +26,17 @@ from circuit_artifacts.atomic import atomic_path
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.schemas.common import ArtifactModel
 
-__all__ = ["KEY", "SUFFIX", "Provenance", "derived_file", "file_digest", "package_versions", "read", "sidecar", "write_sidecar"]
+__all__ = [
+    "KEY",
+    "SUFFIX",
+    "Provenance",
+    "derived_file",
+    "file_digest",
+    "package_versions",
+    "read",
+    "sidecar",
+    "write_sidecar",
+]
 
 KEY = "circuit_artifacts.provenance"
 SUFFIX = ".provenance.json"

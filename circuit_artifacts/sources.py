@@ -222,7 +222,8 @@ class Sources:
             if step.model and not self.regenerate:
                 reasons.append(f"step '{step.name}': runs a model, which happens on demand only")
             else:
-                absent = [p.config.file for p in map(self.plan, self.mirror.needs(step, config)) if p.action == "missing"]
+                plans = map(self.plan, self.mirror.needs(step, config))
+                absent = [plan.config.file for plan in plans if plan.action == "missing"]
                 reasons.append(f"step '{step.name}': lacks {', '.join(absent)}")
         return reasons
 
@@ -264,7 +265,7 @@ class Sources:
             plan = self._download(original) if original.action == "download" else original
             if plan.action == "missing":
                 raise self._missing(plan)
-            assert plan.path is not None  # noqa: S101 - for the type checker: only downloads and missing files have none
+            assert plan.path is not None
             paths[plan.config.file] = plan.path
             if plan.action == "derive" and plan.step is not None:
                 pending.setdefault(plan.step.name, []).append(plan)

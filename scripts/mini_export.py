@@ -1,4 +1,4 @@
-"""Turn a finished training run into the folder that the package ships: rescaled, rounded, packed, measured, described."""
+"""Turn a finished training run into the folder that the package ships: rescaled, rounded, measured, described."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import os
 import platform
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -208,76 +209,32 @@ def densities(model: nn.Module) -> dict[str, float]:
 
 
 def model_card(record: dict[str, Any]) -> str:
-    """The README of the model's folder."""
+    """The README of the model's folder, from the template beside this script."""
     training, rescaling = record["training"], record["rescaling"]
-    losses_table = "\n".join(
+    loss_rows = [
         f"| {name.replace('_', ' ')} | {row['tokens']:,} | {row['untrained']:.2f} | {row['unigram_counts']:.2f} "
         f"| {row['bigram_counts']:.2f} | **{row['shipped']:.2f}** |"
         for name, row in record["loss_nats_per_token"].items()
-    )
-    density_table = "\n".join(f"| `{kind}` | {share:.1%} |" for kind, share in record["density"].items())
-    return f"""# circuit-artifacts mini model
-
-A small language model of Python source with sparse weights and sparse activations, of the same family as the published
-circuit-sparsity models: same module tree, same tensor names, same kinds of sparsity. It exists so that every step of
-this package can be run offline, on a laptop, with real results of a real model.
-
-**It is not the published model**, was not derived from it, and says nothing about the circuits of it. It has
-{record["parameters"]:,} parameters where the published one has 419,122,688; masks made from it describe this model only.
-
-## Shape
-
-{CONFIG.n_layer} layers, residual stream {CONFIG.d_model}, {CONFIG.n_head} heads of {CONFIG.head_width}, {CONFIG.mlp_width} MLP neurons, \
-context {CONFIG.block_size}, concatenated positions of width {CONFIG.d_pos_emb}, vocabulary {CONFIG.vocab_size} (byte-level BPE, \
-`<|endoftext|>` is the last id), RMSNorm, GELU, attention sinks, untied embeddings, no bigram table. A quarter of the
-activations survive at each of the family's eight sites: 16 of 64 residual channels are written by each MLP.
-
-{record["nonzero_parameters"]:,} parameters are not zero:
-
-| matrix | nonzero |
-|---|---|
-{density_table}
-
-## Losses
-
-Nats per token of the weights as they are stored here, on text that was not trained on: modules of the standard library
-chosen by a hash of their names, and prompts of the CSP-Atlas stream (seed {training["held_out_prompt_seed"]}), whose texts were
-all removed from the training prompts. Counts are of the training text: unigrams, and bigrams interpolated with them.
-
-| text | tokens | untrained | unigrams | bigrams | this model |
-|---|---|---|---|---|---|
-{losses_table}
-
-Of the CSP-Atlas pairs, {record["pairs_above_loss_3"]} have a mean loss above 3.0, the limit at which stage 11 drops a pair.
-
-## Training
-
-{training["steps"]:,} steps of {LIBRARY_ROWS + PROMPT_ROWS} rows of {CONFIG.block_size} tokens, {training["tokens"]:,} tokens in all, \
-in {training["seconds"] / 60:.0f} minutes on {training["processor_cores"]} processor cores (torch {training["torch"]}), by \
-`scripts/train_mini_model.py`, seed {training["seed"]}.
-{LIBRARY_ROWS} of {LIBRARY_ROWS + PROMPT_ROWS} rows come from the source of the standard library of Python {training["python"]} \
-({training["modules"]} modules, without tests, idlelib, turtledemo, lib2to3, encodings), the others from
-{training["prompts"]:,} generated prompts (seeds {", ".join(map(str, training["prompt_seeds"]))}). SHA-256 of the corpus: `{training["corpus_sha256"]}`.
-Gradients are divided by their root mean square, Adam has epsilon 0.1, and after each step all but the largest weights
-of each matrix are zeroed, the number of survivors falling linearly from all to the target between 1 % and 50 % of training.
-
-## Rescaled residual stream
-
-After training everything that is added to the residual stream was multiplied by {rescaling["factor"]:g}, so that the median nonzero
-magnitude of an MLP write is {rescaling["median_write_after"]:.2f} (it was {rescaling["median_write_before"]:.3g}) and the thresholds 0.001, 0.1 and 0.5 of CSP-Atlas
-mean something here. Every reader of the stream normalises it first, so the function is the same: the largest change of
-a logit was {rescaling["largest_logit_change_float64"]:.0e} in float64 and {rescaling["largest_logit_change_float32"]:.0e} in float32, \
-where the norm's epsilon and near ties of the top-k show.
-
-## Files
-
-`config.json`; `model.safetensors` (float16; matrices that are mostly zeros as values and gaps, read by
-`circuit_artifacts.compute.models.load_model("mini")`; SHA-256 `{record["weights_sha256"]}`); `tokenizer.json`;
-`training.json` (all of the above as numbers).
-
-## Licence
-
-The weights and the tokenizer were made from the source of Python's standard library, which is under the PSF License
-Version 2 (PSF-2.0), Copyright Python Software Foundation; no source text is contained in them. They are distributed
-under this package's licence.
-"""
+    ]
+    template = Template(Path(__file__).with_name("mini_model_card.md").read_text())
+    values = CONFIG.to_json() | training | record | {
+        "parameters": f"{record['parameters']:,}",
+        "nonzero_parameters": f"{record['nonzero_parameters']:,}",
+        "written": CONFIG.kept("mlp_out", CONFIG.d_model),
+        "density_table": "\n".join(f"| `{kind}` | {share:.1%} |" for kind, share in record["density"].items()),
+        "loss_table": "\n".join(loss_rows),
+        "steps": f"{training['steps']:,}",
+        "tokens": f"{training['tokens']:,}",
+        "prompts": f"{training['prompts']:,}",
+        "rows": LIBRARY_ROWS + PROMPT_ROWS,
+        "library_rows": LIBRARY_ROWS,
+        "minutes": round(training["seconds"] / 60),
+        "prompt_seeds": ", ".join(map(str, training["prompt_seeds"])),
+        "factor": f"{rescaling['factor']:g}",
+        "median_before": f"{rescaling['median_write_before']:.3g}",
+        "median_after": f"{rescaling['median_write_after']:.3g}",
+        "change_float64": f"{rescaling['largest_logit_change_float64']:.0e}",
+        "change_float32": f"{rescaling['largest_logit_change_float32']:.0e}",
+        "change_median": f"{rescaling['median_logit_change_float32']:.0e}",
+    }  # fmt: skip
+    return template.substitute(values)

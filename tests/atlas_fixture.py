@@ -73,7 +73,6 @@ class Atlas:
     checker_statistics: ActivationStatistics
 
 
-@mock.patch("circuit_artifacts.atomic._synchronise", new=lambda path: None)  # twice as fast, and no crash to survive
 def write_atlas(
     folder: Path,
     *,
@@ -103,6 +102,22 @@ def write_atlas(
     declared = catalog.mirror(mirror)
     if published is None:
         published = (n_layers, width) == (declared.n_layers, declared.width)
+    # Nothing here has to survive a power cut, and waiting for the disk would double the time.
+    with mock.patch("circuit_artifacts.atomic._synchronise"):
+        return _write(folder, declared, pairs, n_prompts, n_checkers, width, n_layers, seed, published)
+
+
+def _write(
+    folder: Path,
+    declared: Mirror,
+    pairs: Sequence[tuple[str, str]],
+    n_prompts: int,
+    n_checkers: int,
+    width: int,
+    n_layers: int,
+    seed: int,
+    published: bool,
+) -> Atlas:
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     ordered = sorted(pairs, key=lambda pair: pair_key(*pair))
@@ -111,7 +126,7 @@ def write_atlas(
     )
     testable = [concept for concept in concepts if concept in KEYWORDS]
     record = provenance.Provenance(
-        mirror=mirror,
+        mirror=declared.name,
         step="test fixture",
         model={"reference": "random numbers"},
         n_layers=n_layers,
@@ -178,7 +193,7 @@ def write_atlas(
 def _object_prompts(pairs: Sequence[tuple[str, str]], n_prompts: int, seed: int) -> pd.DataFrame:
     frame = pd.DataFrame([prompt._asdict() for prompt in generate_object_prompts(pairs, n=n_prompts)])
     frame["sequence_loss"] = np.random.default_rng(seed).uniform(0.5, 2.5, len(frame))
-    frame["token_length"] = frame["prompt_text"].str.split().str.len().clip(lower=2)
+    frame["token_length"] = [max(len(text.split()), 2) for text in frame["prompt_text"]]
     return frame
 
 
@@ -200,8 +215,7 @@ def _checker_prompts(kind: CheckerKind, testable: Sequence[str], n_checkers: int
 
 
 def _prompts_per_object(checkers: pd.DataFrame, testable: Sequence[str]) -> npt.NDArray[np.int64]:
-    counts: npt.NDArray[np.int64] = checkers["object"].value_counts().loc[list(testable)].to_numpy(np.int64)
-    return counts
+    return np.array([(checkers["object"] == concept).sum() for concept in testable], dtype=np.int64)
 
 
 def _statistics(

@@ -14,7 +14,7 @@ Opening is in :mod:`circuit_artifacts.formats.hdf5_objects`, the fast path in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -108,13 +108,11 @@ def read_vectors(
         read_singly += 1
         # Looking for more like this one passes over all rows: done after 1, 2, 4, 8, ... that were unlike the others.
         if read_singly & (read_singly - 1) == 0:
-            alike = [
-                r for r in range(row, len(names)) if not done[r] and (link := links.get(names[r])) and link.is_hard
-            ]
-            addresses = np.array([links[names[r]].address for r in alike], np.int64)
-            for position, data in _read_alike(group, dataset, addresses) if alike[:1] == [row] else ():
-                rows[alike[position]] = np.frombuffer(data, stored)
-                done[alike[position]] = True
+            candidates = {other: links[names[other]] for other in range(row, len(names)) if names[other] in links}
+            addresses = {other: link.address for other, link in candidates.items() if link.is_hard and not done[other]}
+            for other, data in _read_alike(group, dataset, wanted, addresses) if row in addresses else ():
+                rows[other] = np.frombuffer(data, stored)
+                done[other] = True
     if wanted != np.bool_:
         return rows
     for row in np.flatnonzero((rows > 1).any(axis=1)).tolist():
@@ -225,9 +223,10 @@ def _open_vector(
     else:
         dataset = open_dataset(group, name)
     with located(group, name):
-        shape, found = dataset.shape, dataset.dtype
+        shape, found, size = dataset.shape, dataset.dtype, dataset.id.get_type().get_size()
     if wanted == np.bool_:
-        fits = found == np.bool_ or (found.kind in "iu" and found.itemsize == 1)
+        # h5py gives an enum FALSE/TRUE of any size as bool.
+        fits = found.kind in "biu" and size == 1
     else:
         # h5py gives an enum as the integer type of its codes.
         fits = found.newbyteorder("=") == wanted and h5py.check_enum_dtype(found) is None
@@ -248,14 +247,20 @@ def _read_vector(group: h5py.Group, name: str, dataset: h5py.Dataset, stored: np
     return vector
 
 
-def _read_alike(group: h5py.Group, template: h5py.Dataset, addresses: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
-    """Give the bytes of those datasets that are stored exactly as the template, which is the first address."""
+def _read_alike(
+    group: h5py.Group, template: h5py.Dataset, wanted: np.dtype[Any], addresses: Mapping[int, int]
+) -> Iterator[tuple[int, bytes]]:
+    """Give row and bytes of the datasets that are stored exactly as the template, the first of ``addresses`` by row."""
     with located(group):
         content = map_file(group.file)
-        if content is None or template.dtype != template.dtype.newbyteorder("="):
+        stored_type = template.id.get_type()
+        # The bytes are taken as they are, which must be what _read_vector makes of them.
+        if content is None or not (stored_type.get_size() == 1 or stored_type.equal(h5t.py_create(wanted))):
             return
-        row_bytes = template.size * template.dtype.itemsize
-    yield from read_alike(content, template.id, addresses, row_bytes)
+        row_bytes = template.size * stored_type.get_size()
+    rows = list(addresses)
+    for position, data in read_alike(content, template.id, np.array(list(addresses.values()), np.int64), row_bytes):
+        yield rows[position], data
 
 
 def _raise(error: CircuitArtifactsError) -> None:

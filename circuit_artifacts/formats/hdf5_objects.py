@@ -76,7 +76,8 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """
     path = Path(path)
     try:
-        start = path.open("rb").read(24)
+        with path.open("rb") as raw:
+            start = raw.read(24)
     except FileNotFoundError as error:
         problem = "there is no such file"
         raise MissingArtifactError(problem, file=path) from error

@@ -1,7 +1,7 @@
 """Writing HDF5 files: complete or not at all, the same bytes for the same content, and many small vectors fast.
 
-What is written is, dataset for dataset, what ``create_dataset(name, data=row, compression="gzip", compression_opts=4)`` of
-h5py gives (csp_atlas spec 1.3-1.6); only the way there is shorter, because all but name and data is shared.
+What is written is, dataset for dataset, what h5py's ``create_dataset(name, data=row, compression="gzip")`` gives
+(csp_atlas spec 1.3-1.6); only the way there is shorter, because all but name and data is shared.
 """
 
 from __future__ import annotations

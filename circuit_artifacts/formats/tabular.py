@@ -181,7 +181,7 @@ def _conform(path: Path, table: pa.Table, schema: pa.Schema, first_row: int = 0)
     for field in schema:
         column = table.column(field.name)
         if column.null_count and not field.nullable:
-            row = first_row + pc.index(column.is_null(), True).as_py()  # noqa: FBT003 - the value looked for
+            row = first_row + pc.index(column.is_null(), True).as_py()
             problem = f"{column.null_count} null value(s) in a column that has none"
             raise SchemaError(problem, file=path, where=f"{field.name}, row {row}", found="null", expected=field.type)
         try:

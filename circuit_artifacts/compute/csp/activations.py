@@ -22,7 +22,8 @@ import torch
 from circuit_artifacts.atomic import atomic_path
 from circuit_artifacts.compute.csp.batching import UniqueSequences, length_sorted_batches
 from circuit_artifacts.compute.csp.statistics import ActivationStatistics
-from circuit_artifacts.compute.hooks import backbone, n_layers, recording
+from circuit_artifacts.compute.hooks import layer_count, recording
+from circuit_artifacts.compute.models import backbone
 from circuit_artifacts.progress import track
 
 __all__ = ["Position", "accumulate"]
@@ -71,7 +72,7 @@ def accumulate(
     sums = _Sums(n_groups, len(thresholds), dtype=torch.float64 if position == "last_token" else torch.float32)
     digest = _digest(sequences, groups, position, thresholds, batch_tokens, pad_id, identity)
     done = sums.load(checkpoint, digest) if checkpoint is not None else 0
-    layers = range(n_layers(model))
+    layers = range(layer_count(model))
     selected = _OnePosition()
     saved = time.monotonic()
     total, already = sum(len(b.rows) for b in batches), sum(len(b.rows) for b in batches[:done])

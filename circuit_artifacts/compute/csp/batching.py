@@ -47,9 +47,7 @@ class Batch:
     lengths: torch.Tensor
 
 
-def length_sorted_batches(
-    sequences: Sequence[Sequence[int]], *, batch_tokens: int, pad_id: int = 0
-) -> Iterator[Batch]:
+def length_sorted_batches(sequences: Sequence[Sequence[int]], *, batch_tokens: int, pad_id: int = 0) -> Iterator[Batch]:
     """Batches of similar length, shortest first, each of at most `batch_tokens` tokens with padding.
 
     The padding is on the right, where no real token can see it. The order is deterministic.

@@ -85,7 +85,9 @@ def read_activations(path: Path, shape: Shape) -> tuple[list[str], ActivationSta
         n_prompts = read_scalars(open_group(file, "n_prompts"), keys, dtype=np.int64)
         exceedance = None
         if "exceedance_counts" in file:
-            thresholds = sorted(child_names(file["exceedance_counts"]), key=lambda name: float(name.removeprefix("eps")))
+            thresholds = sorted(
+                child_names(file["exceedance_counts"]), key=lambda name: float(name.removeprefix("eps"))
+            )
             groups = [f"exceedance_counts/{name}" for name in thresholds]
             exceedance = np.stack([read_layers(path, name, dtype=np.int32, shape=shape)[1] for name in groups])
     if counted != keys:
@@ -169,7 +171,9 @@ def read_setting(path: Path) -> tuple[float, float]:
     cons = attributes.get("consistency_thresh", attributes.get("consistency_threshold"))
     if attributes.get("epsilon") is None or cons is None:
         problem = "the metadata has no setting"
-        raise SchemaError(problem, file=path, where="/metadata", found=sorted(attributes), expected="epsilon, consistency")
+        raise SchemaError(
+            problem, file=path, where="/metadata", found=sorted(attributes), expected="epsilon, consistency"
+        )
     return float(attributes["epsilon"]), float(cons)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.errors import SchemaError, UnknownNameError
 from circuit_artifacts.schemas.csp_vocabulary import concept_key, split_concept
 
 __all__ = [
@@ -91,6 +91,7 @@ def binarize(
 
     Raises:
         SchemaError: shapes disagree, or the counts that the rule needs are missing.
+        UnknownNameError: no such rule.
     """
     grid = binarize_grid(
         activation_sum,
@@ -129,13 +130,16 @@ def binarize_grid(
     """
     epsilons, consistencies = _levels(epsilon), _levels(consistency)
     _require_statistics(activation_sum, firing_count, n_prompts)
+    if rule not in get_args(Rule):
+        problem = "there is no such rule"
+        raise UnknownNameError(problem, where="rule", found=repr(rule), expected=" or ".join(get_args(Rule)))
     if rule == "mean":
         return _mean_rule(activation_sum, firing_count, n_prompts, epsilons, consistencies)
     if exceedance_count is None:
         problem = "the per-prompt rule needs the number of prompts that exceed each epsilon"
         remedy = "Regenerate the activations (stage 12) with exceedance counts at these epsilons, or use the mean rule"
         raise SchemaError(problem, where="exceedance_count", found="nothing", remedy=remedy)
-    exceedance = exceedance_count if isinstance(epsilon, Sequence) else exceedance_count.reshape(1, *firing_count.shape)
+    exceedance = exceedance_count if isinstance(epsilon, Sequence) else exceedance_count[None]
     if exceedance.shape != (expected := (len(epsilons), *firing_count.shape)):
         problem = "the exceedance counts do not match the epsilons and the groups"
         raise SchemaError(problem, where="exceedance_count", found=exceedance.shape, expected=expected)

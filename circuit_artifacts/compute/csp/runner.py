@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from circuit_artifacts.compute.csp.statistics import ActivationStatistics
-    from circuit_artifacts.compute.models import Tokenizer
+    from circuit_artifacts.compute.models import TextTokenizer
     from circuit_artifacts.provenance import Provenance
     from circuit_artifacts.sources import Job
 
@@ -51,7 +52,7 @@ class ModelRunner:
         return load_model(self.parameters.model, device=self.parameters.device, dtype=dtype)
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> TextTokenizer:
         """The model's tokenizer."""
         from circuit_artifacts.compute.models import load_tokenizer
 
@@ -62,11 +63,11 @@ class ModelRunner:
         """The model's reference, and its revision or weights hash."""
         from circuit_artifacts.compute.models import model_identity
 
-        return model_identity(self.parameters.model, self.model)
+        return dataclasses.asdict(model_identity(self.model))
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids without special tokens, cut where the published code or the model's context ends."""
-        from circuit_artifacts.compute.hooks import context_length
+        from circuit_artifacts.compute.models import context_length
 
         limit = min(self.parameters.max_length, context_length(self.model) or self.parameters.max_length)
         return self.tokenizer.encode_batch(texts, max_length=limit)
@@ -91,7 +92,7 @@ class ModelRunner:
             position=self.parameters.position,
             thresholds=self.parameters.thresholds,
             batch_tokens=self.parameters.batch_tokens,
-            pad_id=self.tokenizer.end_of_text,
+            pad_id=self.tokenizer.end_of_text_id or 0,
             device=self.parameters.device,
             checkpoint=checkpoint,
             identity=repr(sorted(self.identity.items())),
@@ -100,8 +101,7 @@ class ModelRunner:
 
     def record(self) -> Provenance:
         """Provenance of files that this run makes."""
-        from circuit_artifacts.compute.hooks import n_layers, residual_width
+        from circuit_artifacts.compute.hooks import layer_count
+        from circuit_artifacts.compute.models import residual_width
 
-        return self.job.record(
-            model=self.identity, n_layers=n_layers(self.model), width=residual_width(self.model)
-        )
+        return self.job.record(model=self.identity, n_layers=layer_count(self.model), width=residual_width(self.model))

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from circuit_artifacts import provenance
-from circuit_artifacts.compute.csp import decomposition, modularity as modularity_analysis, tokens
+from circuit_artifacts.compute.csp import decomposition, tokens
+from circuit_artifacts.compute.csp import modularity as modularity_analysis
 from circuit_artifacts.compute.csp.layout import (
     read_activations,
     read_setting,
@@ -33,10 +34,10 @@ from circuit_artifacts.csp_atlas.tables import read_target_checker
 from circuit_artifacts.errors import SchemaError, located
 from circuit_artifacts.formats.hdf5 import open_hdf5, read_attributes
 from circuit_artifacts.formats.hdf5_leaves import read_layers
-from circuit_artifacts.formats.reader import Request, Shape
-from circuit_artifacts.formats.tabular import ParquetReader, write_csv, write_parquet
+from circuit_artifacts.formats.reader import Shape
+from circuit_artifacts.formats.tabular import write_parquet
 from circuit_artifacts.schemas.common import arrow_schema
-from circuit_artifacts.schemas.csp_vocabulary import KEYWORDS, concept_key, pair_key, split_concept, split_pair
+from circuit_artifacts.schemas.csp_vocabulary import split_pair
 from circuit_artifacts.sources import Job
 
 __all__ = [
@@ -67,9 +68,7 @@ def object_prompts(job: Job) -> None:
     pairs = parameters.pairs()
     prompts = list(generate_object_prompts(pairs, n=parameters.n_prompts, seed=parameters.seed))
     sequences = runner.encode([prompt.prompt_text for prompt in prompts])
-    losses = sequence_losses(
-        runner.model, sequences, batch_tokens=parameters.batch_tokens, device=parameters.device
-    )
+    losses = sequence_losses(runner.model, sequences, batch_tokens=parameters.batch_tokens, device=parameters.device)
     pair_index = np.repeat(np.arange(len(pairs)), parameters.n_prompts)
     kept = filter_by_loss(
         pair_index,
@@ -95,11 +94,11 @@ def object_prompts(job: Job) -> None:
 
 def checker_prompts(job: Job) -> None:
     """Generate and select checker prompts (csp_atlas spec 3.5); serves both kinds."""
-    from circuit_artifacts.compute.csp.checkers import generate_checker_candidates, select_checkers
+    from circuit_artifacts.compute.csp.checkers import CheckerKind, generate_checker_candidates, select_checkers
 
     (family,) = job.step.makes
     parameters, runner = StageParameters.of(job.parameters), ModelRunner(job)
-    kind = "checker" if family == "checker_prompts" else "token_checker"
+    kind: CheckerKind = "checker" if family == "checker_prompts" else "token_checker"
     candidates = generate_checker_candidates(kind, concepts=parameters.testable(), seed=parameters.seed)
     tokenizer = runner.tokenizer
     rows = select_checkers(candidates, tokenizer.encode, tokenizer.decode, n_target=parameters.n_checkers)
@@ -121,7 +120,7 @@ def activations(job: Job) -> None:
         keys,
         statistics,
         runner.record(),
-        model_id=runner.identity["reference"],
+        model_id=runner.identity["id"],
         input_file=prompts.name,
         pairs=pairs,
     )
@@ -159,9 +158,7 @@ def unpack_activations(job: Job) -> None:
     schema = arrow_schema(job.mirror.family_by_name[packed].splits[0].row, width=shape.width)
     frame = pq.read_table(path, schema=schema).combine_chunks()
     first, second = ("ast_node", "builtin_obj") if family == "object_activations" else ("kind", "name")
-    keys = [
-        f"{a}__{b}" for a, b in zip(frame[first].to_pylist(), frame[second].to_pylist(), strict=True)
-    ]
+    keys = [f"{a}__{b}" for a, b in zip(frame[first].to_pylist(), frame[second].to_pylist(), strict=True)]
     n_keys = len(keys) // shape.n_layers  # rows are layer by layer, keys in the same order in each
 
     def stacked(column: str) -> Any:
@@ -178,7 +175,7 @@ def unpack_activations(job: Job) -> None:
         keys,
         statistics,
         job.record(model=model, n_layers=shape.n_layers, width=shape.width),
-        model_id=str((model or {}).get("reference")),
+        model_id=str((model or {}).get("id")),
         input_file=job.mirror.family_by_name[family.replace("activations", "prompts")].file,
         pairs=[split_pair(key) for key in keys] if family == "object_activations" else None,
     )

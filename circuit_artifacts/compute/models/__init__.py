@@ -3,6 +3,7 @@
 from circuit_artifacts.compute.models.architecture import CausalOutput, CircuitTransformer
 from circuit_artifacts.compute.models.checkpoint import ModelIdentity, load_model, model_identity
 from circuit_artifacts.compute.models.config import CircuitConfig
+from circuit_artifacts.compute.models.shape import backbone, context_length, residual_width
 from circuit_artifacts.compute.models.sparse import sparsify_linear
 from circuit_artifacts.compute.models.tokenizer import TextTokenizer, load_tokenizer
 
@@ -12,8 +13,11 @@ __all__ = [
     "CircuitTransformer",
     "ModelIdentity",
     "TextTokenizer",
+    "backbone",
+    "context_length",
     "load_model",
     "load_tokenizer",
     "model_identity",
+    "residual_width",
     "sparsify_linear",
 ]

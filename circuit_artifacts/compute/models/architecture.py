@@ -177,6 +177,29 @@ class Trunk(nn.Module):
         self.wpe = nn.Embedding(config.block_size, config.d_pos_emb or config.d_model)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = _norm(config, config.d_model)
+        self.config = config
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """The normed residual stream after the last block, (B, T, d_model), of token ids (B, T).
+
+        Raises:
+            ModelError: wrong shape or dtype of ``input_ids``, or too many tokens.
+        """
+        if input_ids.ndim != 2 or input_ids.dtype != torch.int64:
+            msg = "token ids are not a (batch, tokens) int64 tensor"
+            raise ModelError(msg, found=f"{tuple(input_ids.shape)} {input_ids.dtype}")
+        length = input_ids.shape[1]
+        if length > self.config.block_size:
+            msg = "the input is longer than the model's position table"
+            raise ModelError(msg, found=f"{length} tokens", expected=f"at most {self.config.block_size}")
+        x = self.wte(input_ids)
+        positions: Tensor | None = self.wpe.weight[:length]
+        if self.config.d_pos_emb is None:
+            x, positions = x + self.wpe.weight[:length], None
+        for block in self.h:
+            x = block(x, positions)
+        normed: Tensor = self.ln_f(x)
+        return normed
 
 
 class CircuitTransformer(nn.Module):
@@ -217,6 +240,11 @@ class CircuitTransformer(nn.Module):
             table.copy_(sinusoidal_positions(*table.shape))
             table.requires_grad = False
 
+    @property
+    def base_model(self) -> Trunk:
+        """The model without its unembedding, under the name that `transformers` models give it."""
+        return self.transformer
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> CausalOutput:
         """Next-token logits.
 
@@ -233,22 +261,9 @@ class CircuitTransformer(nn.Module):
         Raises:
             ModelError: wrong shape or dtype of ``input_ids``, too many tokens, or padding that is not on the right.
         """
-        if input_ids.ndim != 2 or input_ids.dtype != torch.int64:
-            problem = "token ids are not a (batch, tokens) int64 tensor"
-            raise ModelError(problem, found=f"{tuple(input_ids.shape)} {input_ids.dtype}")
-        length = input_ids.shape[1]
-        if length > self.config.block_size:
-            problem = "the input is longer than the model's position table"
-            raise ModelError(problem, found=f"{length} tokens", expected=f"at most {self.config.block_size}")
         if attention_mask is not None:
             _require_right_padding(attention_mask, input_ids)
-        x = self.transformer.wte(input_ids)
-        positions: Tensor | None = self.transformer.wpe.weight[:length]
-        if self.config.d_pos_emb is None:
-            x, positions = x + positions, None
-        for block in self.transformer.h:
-            x = block(x, positions)
-        logits = self.lm_head(self.transformer.ln_f(x)) + self.final_logits_bias
+        logits = self.lm_head(self.transformer(input_ids)) + self.final_logits_bias
         if self.bigram_table is not None:
             logits = logits + self.bigram_table[input_ids]
         return CausalOutput(logits)

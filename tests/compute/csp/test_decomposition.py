@@ -57,9 +57,10 @@ def test_decomposition_equals_sets(data: st.DataObject, shape: tuple[int, int, i
     assert parts.shared.shape == shape[:2]
     for index in np.ndindex(*shape[:2]):
         a, b = (set(np.flatnonzero(masks[index]).tolist()) for masks in (universal, checker))
-        found = parts.concept_only[index], parts.shared[index], parts.token_only[index]
-        assert found == (len(a - b), len(a & b), len(b - a))
-        assert (parts.concept_size[index], parts.token_size[index]) == (len(a), len(b))
+        found = [int(part[index]) for part in (parts.concept_only, parts.shared, parts.token_only)]
+        assert found == [len(a - b), len(a & b), len(b - a)]
+        assert parts.concept_size[index] == len(a)
+        assert parts.token_size[index] == len(b)
         assert parts.concept_fraction[index] == (round(len(a - b) / len(a), 4) if a else 0.0)
         assert parts.token_fraction[index] == (round(len(a & b) / len(a), 4) if a else 0.0)
 

@@ -16,7 +16,7 @@ from circuit_artifacts.compute.csp.masks import (
     pairwise_jaccard,
     universals,
 )
-from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.errors import SchemaError, UnknownNameError
 from circuit_artifacts.schemas.csp_vocabulary import CONCEPTS, CONSISTENCIES, EPSILONS, ISOLATED_NODES, attempted_pairs
 
 Statistics = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -151,6 +151,12 @@ def test_per_prompt_rule_without_counts_says_which_stage_to_run_again() -> None:
         binarize_grid(*random_statistics(0), epsilon=EPSILONS, consistency=0.8, rule="per_prompt")
 
 
+def test_a_misspelt_rule_is_not_taken_for_another() -> None:
+    sums, counts, n_prompts = random_statistics(0)
+    with pytest.raises(UnknownNameError, match="median"):
+        binarize(sums, counts, n_prompts, epsilon=0.5, consistency=0.8, rule="median")  # type: ignore[arg-type]
+
+
 def test_mismatching_statistics_are_refused() -> None:
     sums, counts, n_prompts = random_statistics(0)
     with pytest.raises(SchemaError, match="activation_sum"):
@@ -206,7 +212,7 @@ def test_universals_refuse_wrong_input() -> None:
     with pytest.raises(SchemaError, match="one name"):
         universals(np.zeros((2, 1, 4), np.bool_), [("For", "list")])
     with pytest.raises(SchemaError, match="uint8"):
-        universals(np.zeros((1, 1, 4), np.uint8), [("For", "list")])  # type: ignore[arg-type]
+        universals(np.zeros((1, 1, 4), np.uint8), [("For", "list")])
 
 
 @given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)))

@@ -5,17 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-from circuit_artifacts import catalog, progress
-from circuit_artifacts.errors import CircuitArtifactsError
+from circuit_artifacts import __version__, catalog, progress
+from circuit_artifacts.errors import CircuitArtifactsError, UnknownNameError
 from circuit_artifacts.schemas.declaration import Mirror
 from circuit_artifacts.sources import Sources
 
@@ -23,9 +27,10 @@ __all__ = ["main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 _out, _err = Console(), Console(stderr=True)
+_CELL_LENGTH = 120
 
 Root = Annotated[Path | None, typer.Option("--data-root", help="A folder in the published layout.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON array, one object per line.")]
 MirrorName = Annotated[str, typer.Argument(metavar="REPO", help="For example csp-atlas.")]
 
 
@@ -35,12 +40,18 @@ def main() -> None:
     logging.getLogger("circuit_artifacts").setLevel(logging.INFO)
     try:
         app()
-    except CircuitArtifactsError as error:
+    except (CircuitArtifactsError, OSError, ValidationError) as error:
         _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
-    except OSError as error:
-        _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @app.command("ls")
@@ -61,9 +72,9 @@ def list_configs(
         plan = sources.plan(config)
         rows.append(
             {"config": name, "content": config.family.summary, "file": config.file, "action": plan.action}
-            | {"source": plan.source, "size": plan.path.stat().st_size if plan.path and plan.path.exists() else None}
+            | {"source": plan.source, "bytes": plan.path.stat().st_size if plan.path and plan.path.exists() else None}
         )
-    _show(rows, as_json=as_json)
+    _show(rows, as_json=as_json, dispensable=("content", "file", "bytes"))
 
 
 @app.command()
@@ -80,18 +91,26 @@ def show(
     from circuit_artifacts.schemas.declaration import import_string
 
     declared = catalog.config(repo, config)
-    path = Sources(mirror=catalog.mirror(repo), data_root=data_root).fetch(declared)[config]
-    for part in declared.family.splits:
-        if split not in (None, part.name):
-            continue
+    with progress.shown(_err):
+        path = Sources(mirror=catalog.mirror(repo), data_root=data_root).fetch(declared)[config]
+    parts = [part for part in declared.family.splits if split in (None, part.name)]
+    if not parts:
+        problem = f"{config} has no split called {split!r}"
+        raise UnknownNameError(problem, expected=", ".join(part.name for part in declared.family.splits))
+    shown: list[dict[str, Any]] = []
+    for part in parts:
         reader = import_string(declared.family.reader)(
             Request(mirror=catalog.mirror(repo), config=declared, split=part)
         )
         tables = (table for shard in reader.shards(path) for table in reader.tables(path, shard))
         rows = list(itertools.islice((row for table in tables for row in table.slice(0, n).to_pylist()), n))
-        if not as_json:
-            _out.print(f"{repo} {config} {part.name}", style="bold")
-        _show(rows, as_json=as_json)
+        if as_json:
+            shown += [{"split": part.name, **row} for row in rows]
+        else:
+            _out.print(f"{repo} {config} {part.name}", style="bold", highlight=False, soft_wrap=True)
+            _show(rows)
+    if as_json:
+        _show(shown, as_json=True)
 
 
 @app.command()
@@ -99,13 +118,14 @@ def fetch(
     repo: MirrorName,
     configs: Annotated[list[str] | None, typer.Argument(metavar="[CONFIG]...", help="All of them without it.")] = None,
     revision: Annotated[str | None, typer.Option(help="Hub revision to pin.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Have the files that configs need, once: from a local folder, the Hub, or derived without a model."""
     mirror = catalog.mirror(repo)
     chosen = [catalog.config(repo, name) for name in configs] if configs else list(mirror.configs.values())
     with progress.shown(_err):
         paths = Sources(mirror=mirror, revision=revision).fetch(*chosen)
-    _show([{"config": name, "path": str(path)} for name, path in paths.items()], as_json=False)
+    _show([{"config": name, "path": str(path)} for name, path in paths.items()], as_json=as_json)
 
 
 @app.command()
@@ -140,7 +160,7 @@ def convert(
     from circuit_artifacts.parquet import convert as write
     from circuit_artifacts.validation import mirror_of
 
-    root = Path(target) if target not in catalog.mirrors() else None
+    root = None if target in catalog.mirrors() else _existing_folder(target)
     mirror = catalog.mirror(target) if root is None else mirror_of(root)
     chosen = [catalog.config(mirror.name, name) for name in config] if config else None
     with progress.shown(_err):
@@ -197,7 +217,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 def _folder(target: str) -> tuple[Path, Mirror | None]:
     """The folder that a mirror's name or a path means, and the mirror if it was named."""
     if target not in catalog.mirrors():
-        return Path(target), None
+        return _existing_folder(target), None
     mirror = catalog.mirror(target)
     folders = [path for _, path in Sources(mirror=mirror).local_folders() if path.is_dir()]
     if not folders:
@@ -206,18 +226,72 @@ def _folder(target: str) -> tuple[Path, Mirror | None]:
     return folders[0], mirror
 
 
-def _show(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _existing_folder(target: str) -> Path:
+    """A path that was given where a mirror's name was possible too; a bare word that is neither is a misspelled name."""
+    folder = Path(target)
+    if not folder.exists() and folder.name == target:
+        catalog.mirror(target)  # raises, with the names that are near
+    return folder
+
+
+def _show(rows: Sequence[dict[str, Any]], *, as_json: bool = False, dispensable: Sequence[str] = ()) -> None:
+    """Print rows: as JSON, as a table that fits the terminal, or, into a pipe or file, as whole aligned lines.
+
+    Args:
+        rows: with the same keys in all of them; for JSON, any.
+        as_json: one object per line.
+        dispensable: columns that a narrow terminal may do without, the first to go first.
+    """
     if as_json:
-        typer.echo(json.dumps(list(rows), indent=2, default=str))
+        lines = ",\n".join(json.dumps(_without_nan(row), default=str, allow_nan=False) for row in rows)
+        typer.echo(f"[\n{lines}\n]" if rows else "[]")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in rows[0] if rows else ():
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+    names = list(rows[0]) if rows else []
+    cells = [["" if value is None else str(value) for value in row.values()] for row in rows]
+    if not _out.is_terminal:
+        for line in _aligned([names, *cells] if rows else []):
+            typer.echo(line)
+        return
+    hidden: list[str] = []
+    table = _table(names, cells, hidden)
+    for name in dispensable:
+        if Measurement.get(_out, _out.options.update(width=10_000), table).minimum <= _out.width:
+            break
+        hidden.append(name)
+        table = _table(names, cells, hidden)
     _out.print(table)
+    if hidden:
+        _out.print(f"Not shown here: {', '.join(hidden)}; a wider window or --json has all.", style="dim")
 
 
-def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
+def _table(names: Sequence[str], cells: Sequence[Sequence[str]], hidden: Sequence[str]) -> Table:
+    """A table without the hidden columns; names are never broken, sentences at their spaces, long lists shortened."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    shown = [index for index, name in enumerate(names) if name not in hidden]
+    for index in shown:
+        one_word = not any(" " in row[index] for row in cells)
+        table.add_column(names[index], overflow="fold", no_wrap=one_word)
+    for row in cells:
+        # As Text: brackets in Python code are not markup.
+        table.add_row(*(Text(_shortened(row[index])) for index in shown))
+    return table
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _CELL_LENGTH else f"{text[: _CELL_LENGTH - 3]}..."
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """One line per row, whatever its length, with columns that start at the same place."""
+    whole = [[cell.replace("\n", "\\n") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in whole]
+
+
+def _without_nan(value: Any) -> Any:
+    """The value with null for what JSON has no number for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list) else value

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from circuit_artifacts import catalog
+from circuit_artifacts.compute.csp.decomposition import parse_target_checker
 from circuit_artifacts.compute.csp.hierarchy import ATOMICITY_LAYER, ward
 from circuit_artifacts.csp_atlas import load_summary, load_target_checker, masks_array
 from circuit_artifacts.errors import SchemaError
@@ -25,45 +26,11 @@ __all__ = ["run"]
 
 MIRROR = "csp-atlas-mini"
 CONFIG = "masks_eps0.5_cons0.8"
+_NODES = "For While ListComp If IfExp FunctionDef ClassDef Return Assign Call Break Pass Import ImportFrom"
+_BUILTINS = "_isolated_ ValueError dict enumerate int len list max print range set sorted str sum tuple zip"
 PARAMETERS = {
-    "ast_nodes": (
-        [
-            "For",
-            "While",
-            "ListComp",
-            "If",
-            "IfExp",
-            "FunctionDef",
-            "ClassDef",
-            "Return",
-            "Assign",
-            "Call",
-            "Break",
-            "Pass",
-            "Import",
-            "ImportFrom",
-        ]
-    ),
-    "builtin_objs": (
-        [
-            "_isolated_",
-            "ValueError",
-            "dict",
-            "enumerate",
-            "int",
-            "len",
-            "list",
-            "max",
-            "print",
-            "range",
-            "set",
-            "sorted",
-            "str",
-            "sum",
-            "tuple",
-            "zip",
-        ]
-    ),
+    "ast_nodes": tuple(_NODES.split()),
+    "builtin_objs": tuple(_BUILTINS.split()),
     "n_prompts": 20,
     "n_checkers": 20,
 }
@@ -144,13 +111,14 @@ def _summary_table(summary: pd.DataFrame) -> Table:
 
 def _specific_table(cells: pd.DataFrame, n: int = 5) -> Table:
     """The concepts with the largest concept-only share over all layers, at the reference setting."""
-    counts = cells.set_index("target").stack().str.split(" / ", expand=True).astype(int)
-    totals = counts.groupby(level=0).sum()
-    totals = totals[totals[0] + totals[1] > 0]
-    totals["fraction"] = totals[0] / (totals[0] + totals[1])
+    targets, parts = parse_target_checker(cells)
+    layers = {"concept only": parts.concept_only, "shared": parts.shared, "token only": parts.token_only}
+    totals = pd.DataFrame({part: counts.sum(axis=1) for part, counts in layers.items()}, index=targets)
+    totals = totals[totals["concept only"] + totals["shared"] > 0]
+    totals["fraction"] = totals["concept only"] / (totals["concept only"] + totals["shared"])
     table = Table(title=f"Most concept-specific circuits ({CONFIG})", title_justify="left")
     for header in ("concept", "fraction", "concept only", "shared", "token only"):
         table.add_column(header, justify="left" if header == "concept" else "right")
     for concept, row in totals.sort_values("fraction", ascending=False).head(n).iterrows():
-        table.add_row(str(concept), f"{row['fraction']:.3f}", *(f"{int(row[part])}" for part in range(3)))
+        table.add_row(str(concept), f"{row['fraction']:.3f}", *(f"{int(row[part])}" for part in layers))
     return table

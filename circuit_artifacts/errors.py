@@ -68,12 +68,14 @@ class CircuitArtifactsError(Exception):
     def __str__(self) -> str:
         place = ":".join(part for part in (self.file, self.where) if part)
         text = f"{place}: {self.problem}" if place else self.problem
-        contrast = [
-            f"{label} {value}" for label, value in (("found", self.found), ("expected", self.expected)) if value
-        ]
-        if contrast:
-            text += f" ({', '.join(contrast)})"
+        text += self.contrast
         return f"{text}. {self.remedy}" if self.remedy else text
+
+    @property
+    def contrast(self) -> str:
+        """What was found and what was expected, in brackets; empty if neither is known."""
+        parts = [f"{label} {value}" for label in ("found", "expected") if (value := getattr(self, label))]
+        return f" ({', '.join(parts)})" if parts else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross process borders (DataLoader workers, num_proc); keyword arguments must survive the trip.

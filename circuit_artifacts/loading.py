@@ -86,7 +86,7 @@ def load_dataset(
 
 def _builder_class(path: str) -> type[datasets.DatasetBuilder]:
     module = importlib.import_module(BUILDER_MODULES[path])
-    classes = [
+    classes: list[type[datasets.DatasetBuilder]] = [
         value
         for value in vars(module).values()
         if isinstance(value, type)

@@ -20,7 +20,7 @@ from typing import Any
 import h5py
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from circuit_artifacts.atomic import atomic_path
 from circuit_artifacts.errors import SchemaError
@@ -66,9 +66,9 @@ class Provenance(ArtifactModel):
     model: dict[str, Any] | None = None
     n_layers: int | None = None
     width: int | None = None
-    parameters: dict[str, Any] = {}
-    inputs: dict[str, str] = {}
-    versions: dict[str, str] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     date: str = ""
 
     def embedded(self) -> str:

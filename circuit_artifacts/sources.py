@@ -11,8 +11,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -154,41 +154,55 @@ class Sources:
 
     def _plan(self, config: Config) -> Plan:
         attempts: list[str] = []
+        for answer in self._places(config):
+            if isinstance(answer, Plan):
+                return replace(answer, attempts=tuple(attempts))
+            attempts.append(answer)
+        return Plan(config=config, action="missing", source="nowhere", attempts=(*attempts, *self._why_not(config)))
+
+    def _places(self, config: Config) -> Iterator[Plan | str]:
+        """For each place in order, the plan if it serves, else why it does not."""
         for place, folder in self.local_folders():
             path = folder / config.file
             if path.is_file() and not (self.output and config.family.name in self.force):
-                return self._use(config, path, place)
-            attempts.append(f"{place} {folder}: not there")
+                yield self._use(config, path, place)
+            yield f"{place} {folder}: not there"
         derivation = self._derivation(config)
         if derivation is not None and derivation.action == "use":
-            return derivation
-        if self.mirror.bundled and not self.output:
+            yield derivation
+        if not self.output:
+            yield from self._bundled(config)
+            yield from self._hub(config, derivation)
+        if derivation is not None:
+            yield derivation
+
+    def _bundled(self, config: Config) -> Iterator[Plan | str]:
+        if self.mirror.bundled:
             path = Path(str(resources.files("circuit_artifacts.data") / self.mirror.bundled / config.file))
             if path.is_file():
-                return self._use(config, path, "bundled with the package")
-        if not self.mirror.repositories or self.output:
-            pass
-        elif regenerated := self._regenerated_folder():
-            attempts.append(f"the Hub: not asked, because {regenerated} holds regenerated files")
-        else:
-            for repository in self.mirror.repositories:
-                if path_in_cache := hub.cached(repository, config.file, self.revision):
-                    return self._use(config, path_in_cache, f"Hub cache of {repository}")
-            attempts.append("Hub cache: not there")
-            if reason := hub.offline_reason():
-                attempts.append(f"the Hub: not asked, because {reason}")
-            else:
-                return Plan(
-                    config=config,
-                    action="download",
-                    source=f"the Hub, {self.mirror.repositories[0]}",
-                    attempts=tuple(attempts),
-                    fallback=derivation,
-                    fingerprint=_digest("hub", *self.mirror.repositories, self.revision or "main", config.file),
-                )
-        if derivation is not None:
-            return derivation
-        return Plan(config=config, action="missing", source="nowhere", attempts=(*attempts, *self._why_not(config)))
+                yield self._use(config, path, "bundled with the package")
+            yield "the package: not bundled"
+
+    def _hub(self, config: Config, derivation: Plan | None) -> Iterator[Plan | str]:
+        if not self.mirror.repositories:
+            return
+        if regenerated := self._regenerated_folder():
+            yield f"the Hub: not asked, because {regenerated} holds regenerated files"
+            return
+        for repository in self.mirror.repositories:
+            if path := hub.cached(repository, config.file, self.revision):
+                yield self._use(config, path, f"Hub cache of {repository}")
+        yield "Hub cache: not there"
+        if reason := hub.offline_reason():
+            yield f"the Hub: not asked, because {reason}"
+            return
+        yield Plan(
+            config=config,
+            action="download",
+            source=f"the Hub, {self.mirror.repositories[0]}",
+            fallback=derivation,
+            fingerprint=_digest("hub", *self.mirror.repositories, self.revision or "main", config.file),
+        )
 
     def _derivation(self, config: Config) -> Plan | None:
         """How a step could make the file now, or the file where one made it earlier."""

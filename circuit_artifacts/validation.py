@@ -35,9 +35,7 @@ class Finding:
     @classmethod
     def of(cls, error: CircuitArtifactsError, rule: str, file: str) -> Finding:
         """The finding that an error amounts to."""
-        contrast = [f"{k} {v}" for k, v in (("found", error.found), ("expected", error.expected)) if v]
-        message = error.problem + (f" ({', '.join(contrast)})" if contrast else "")
-        return cls(level="error", rule=rule, file=file, where=error.where or "", message=message)
+        return cls(level="error", rule=rule, file=file, where=error.where or "", message=error.problem + error.contrast)
 
 
 def mirror_of(folder: Path) -> Mirror:

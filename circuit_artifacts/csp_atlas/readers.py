@@ -6,6 +6,7 @@ Unlike the originals they never leave out an absent layer silently: that is a `S
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
@@ -234,7 +235,7 @@ def _as_sets(masks: npt.NDArray[np.bool_], labels: list[Key]) -> dict[Key, dict[
     rows, dimensions = np.nonzero(flat)
     bounds = np.searchsorted(rows, np.arange(len(flat) + 1)).tolist()
     values = dimensions.tolist()
-    sets = [set(values[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    sets = [set(values[start:stop]) for start, stop in itertools.pairwise(bounds)]
     return {
         label: dict(enumerate(sets[index * n_layers : (index + 1) * n_layers])) for index, label in enumerate(labels)
     }

@@ -259,7 +259,9 @@ def _read_alike(
             return
         row_bytes = template.size * stored_type.get_size()
     rows = list(addresses)
-    for position, data in read_alike(content, template.id, np.array(list(addresses.values()), np.int64), row_bytes):
+    # A damaged address may exceed int64; it becomes negative, which is outside the file just as well.
+    headers = np.array(list(addresses.values()), np.uint64).astype(np.int64)
+    for position, data in read_alike(content, template.id, headers, row_bytes):
         yield rows[position], data
 
 

@@ -46,7 +46,8 @@ class LeafReader:
         schema = row_schema(self.request, path)
         if self.request.mask_format == "dense" and "active" in schema.names:
             width = Shape.of(path, self.request.mirror).width
-            schema = schema.set(schema.get_field_index("active"), pa.field("mask", pa.list_(pa.bool_(), width), False))
+            mask = pa.field("mask", pa.list_(pa.bool_(), width), nullable=False)
+            schema = schema.set(schema.get_field_index("active"), mask)
         return schema
 
     def shards(self, path: Path) -> list[int]:

@@ -20,7 +20,7 @@ from circuit_artifacts import provenance
 from circuit_artifacts.errors import FormatError, MissingArtifactError, SchemaError
 from circuit_artifacts.formats.reader import Request, row_schema
 
-__all__ = ["CsvReader", "ParquetReader", "TableReader", "WholeTableReader", "read_csv", "write_csv", "write_parquet"]
+__all__ = ["CsvReader", "ParquetReader", "TableReader", "WholeTableReader", "read_csv", "write_parquet"]
 
 _SHARDS = 8
 _ROW_GROUP_ROWS = 16_384
@@ -135,11 +135,6 @@ def read_csv(path: Path, schema: pa.Schema) -> pa.Table:
     except (UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(path, error) from error
     return _conform(path, table, schema)
-
-
-def write_csv(table: pa.Table, path: Path) -> None:
-    """Write a CSV file as pandas does: no quotes where none are needed, ``\\n`` line ends, Python float text."""
-    table.to_pandas().to_csv(path, index=False)
 
 
 def write_parquet(table: pa.Table, path: Path, record: provenance.Provenance | None = None) -> None:

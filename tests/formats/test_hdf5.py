@@ -20,7 +20,6 @@ from circuit_artifacts.errors import (
     SourceError,
     UnsafeContentError,
 )
-from circuit_artifacts.formats import hdf5
 from circuit_artifacts.formats.hdf5 import (
     child_names,
     layer_groups,
@@ -33,6 +32,7 @@ from circuit_artifacts.formats.hdf5 import (
     read_strings,
     read_vectors,
 )
+from circuit_artifacts.formats.hdf5_chunks import read_alike
 
 GZIP: dict[str, Any] = {"compression": "gzip", "compression_opts": 4}
 LIBVERS = ["earliest", "v108", "v110", "latest"]
@@ -62,14 +62,13 @@ def path(tmp_path: Path) -> Path:
 def rows_without_library(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Positions that the fast path has delivered, template included."""
     delivered: list[int] = []
-    genuine = hdf5.read_alike
 
     def spy(*arguments: Any) -> Any:
-        for position, data in genuine(*arguments):
+        for position, data in read_alike(*arguments):
             delivered.append(position)
             yield position, data
 
-    monkeypatch.setattr(hdf5, "read_alike", spy)
+    monkeypatch.setattr("circuit_artifacts.formats.hdf5.read_alike", spy)
     return delivered
 
 

@@ -6,27 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from huggingface_hub import DatasetCard, DatasetCardData
-
 from circuit_artifacts.atomic import atomic_path
 from circuit_artifacts.provenance import STATEMENT
 from circuit_artifacts.schemas.declaration import Mirror
 
 if TYPE_CHECKING:
+    from datasets import DatasetInfo
+
     from circuit_artifacts.parquet import Converted
 
 __all__ = ["write_card"]
 
 
-def write_card(mirror: Mirror, converted: Sequence[Converted], out: Path, *, regenerated: bool) -> None:
-    """Write ``<out>/README.md``: the `configs:` block that stock `datasets` and the viewer read, and a table.
+def write_card(mirror: Mirror, converted: Sequence[Converted], out: Path) -> None:
+    """Write ``<out>/README.md``: the `configs:` and `dataset_info:` blocks that stock `datasets` reads, and a table.
+
+    A card that already says the same is left alone. If any file was regenerated, the card says so first.
 
     Args:
         mirror: what was converted.
         converted: its files.
         out: the folder.
-        regenerated: whether any source was regenerated; the card then says so first.
     """
+    from datasets.info import DatasetInfosDict
+    from huggingface_hub import DatasetCardData
+
     configs: dict[str, list[Converted]] = {}
     for file in converted:
         configs.setdefault(file.config, []).append(file)
@@ -43,18 +47,41 @@ def write_card(mirror: Mirror, converted: Sequence[Converted], out: Path, *, reg
             for name, files in configs.items()
         ],
     )
-    origin = (
-        f"**{STATEMENT[0].upper()}{STATEMENT[1:]}.**"
-        if regenerated
-        else f"Converted by circuit-artifacts from {' / '.join(mirror.repositories) or mirror.name}."
+    DatasetInfosDict({name: _info(name, files) for name, files in configs.items()}).to_dataset_card_data(data)
+    text = f"---\n{data.to_yaml()}\n---\n\n{_body(mirror, configs)}\n"
+    path = out / "README.md"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _info(name: str, files: Sequence[Converted]) -> DatasetInfo:
+    from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+
+    sizes = {file.split: file.path.stat().st_size for file in files}
+    splits = [SplitInfo(file.split, num_bytes=sizes[file.split], num_examples=file.rows) for file in files]
+    return DatasetInfo(
+        config_name=name,
+        features=Features.from_arrow_schema(files[0].schema),
+        splits=SplitDict((split.name, split) for split in splits),
+        download_size=sum(sizes.values()),
+        dataset_size=sum(sizes.values()),
     )
+
+
+def _body(mirror: Mirror, configs: dict[str, list[Converted]]) -> str:
+    regenerated = any(file.regenerated for files in configs.values() for file in files)
+    statement = f"**{STATEMENT[0].upper()}{STATEMENT[1:]}.**"
+    origin = f"Converted by circuit-artifacts from {' / '.join(mirror.repositories) or mirror.name}."
     rows = [
         f"| `{name}` | {mirror.configs[name].family.summary} | {', '.join(f'{f.split}: {f.rows:,}' for f in files)} |"
         for name, files in configs.items()
     ]
-    body = [f"# {mirror.title}", origin, "\n".join(["| config | content | rows |", "|---|---|---|", *rows])]
+    parts = [f"# {mirror.title}", *([statement] if regenerated else []), origin]
+    if mirror.homepage:
+        parts.append(f"Homepage: {mirror.homepage}")
+    # A bar in a summary would end its cell.
+    parts.append("\n".join(["| config | content | rows |", "|---|---|---|", *rows]))
     if mirror.citation:
-        body.append(f"```bibtex\n{mirror.citation}\n```")
-    card = DatasetCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(body) + "\n")
-    with atomic_path(out / "README.md") as temporary:
-        temporary.write_text(str(card.content), encoding="utf-8")
+        parts.append(f"## Citation\n\n```bibtex\n{mirror.citation}\n```")
+    return "\n\n".join(parts)

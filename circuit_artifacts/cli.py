@@ -27,7 +27,7 @@ __all__ = ["main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 _out, _err = Console(), Console(stderr=True)
-_CELL_LENGTH = 120
+_CELL_LENGTH, _SENTENCE_WIDTH, _UNLIMITED = 120, 24, 10_000
 
 Root = Annotated[Path | None, typer.Option("--data-root", help="A folder in the published layout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON array, one object per line.")]
@@ -74,7 +74,7 @@ def list_configs(
             {"config": name, "content": config.family.summary, "file": config.file, "action": plan.action}
             | {"source": plan.source, "bytes": plan.path.stat().st_size if plan.path and plan.path.exists() else None}
         )
-    _show(rows, as_json=as_json, dispensable=("content", "file", "bytes"))
+    _show(rows, as_json=as_json, dispensable=("file", "content", "bytes"))
 
 
 @app.command()
@@ -227,7 +227,7 @@ def _folder(target: str) -> tuple[Path, Mirror | None]:
 
 
 def _existing_folder(target: str) -> Path:
-    """A path that was given where a mirror's name was possible too; a bare word that is neither is a misspelled name."""
+    """A path, given where a mirror's name was possible too; a bare word that is neither is a misspelled name."""
     folder = Path(target)
     if not folder.exists() and folder.name == target:
         catalog.mirror(target)  # raises, with the names that are near
@@ -252,29 +252,42 @@ def _show(rows: Sequence[dict[str, Any]], *, as_json: bool = False, dispensable:
         for line in _aligned([names, *cells] if rows else []):
             typer.echo(line)
         return
-    hidden: list[str] = []
-    table = _table(names, cells, hidden)
-    for name in dispensable:
-        if Measurement.get(_out, _out.options.update(width=10_000), table).minimum <= _out.width:
+    for hidden in range(len(dispensable) + 1):
+        kept = [index for index, name in enumerate(names) if name not in dispensable[:hidden]]
+        table = _table([names[index] for index in kept], [[row[index] for index in kept] for row in cells])
+        if Measurement.get(_out, _out.options.update(width=_UNLIMITED), table).minimum <= _out.width:
+            _out.print(table)
             break
-        hidden.append(name)
-        table = _table(names, cells, hidden)
-    _out.print(table)
+    else:
+        hidden = 0
+        for row in cells:
+            _out.print(_record(names, row))
     if hidden:
-        _out.print(f"Not shown here: {', '.join(hidden)}; a wider window or --json has all.", style="dim")
+        _out.print(f"Not shown here: {', '.join(dispensable[:hidden])}; --json has all.", style="dim")
 
 
-def _table(names: Sequence[str], cells: Sequence[Sequence[str]], hidden: Sequence[str]) -> Table:
-    """A table without the hidden columns; names are never broken, sentences at their spaces, long lists shortened."""
+def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    """A table whose names are never broken; sentences are, at their spaces."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    shown = [index for index, name in enumerate(names) if name not in hidden]
-    for index in shown:
-        one_word = not any(" " in row[index] for row in cells)
-        table.add_column(names[index], overflow="fold", no_wrap=one_word)
+    for name, column in zip(names, zip(*cells, strict=True), strict=True):
+        one_word = not any(" " in cell for cell in column)
+        least = None if one_word else min(_SENTENCE_WIDTH, max(map(len, column)))
+        table.add_column(name, overflow="fold", no_wrap=one_word, min_width=least)
     for row in cells:
         # As Text: brackets in Python code are not markup.
-        table.add_row(*(Text(_shortened(row[index])) for index in shown))
+        table.add_row(*(Text(_shortened(cell)) for cell in row))
     return table
+
+
+def _record(names: Sequence[str], row: Sequence[str]) -> Table:
+    """One row as a column of names and values, where a terminal is too narrow for a table."""
+    record = Table(box=None, show_header=False, pad_edge=False)
+    record.add_column(style="bold", no_wrap=True)
+    record.add_column(overflow="fold")
+    for name, cell in zip(names, row, strict=True):
+        record.add_row(name, Text(_shortened(cell)))
+    record.add_row()
+    return record
 
 
 def _shortened(text: str) -> str:

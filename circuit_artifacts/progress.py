@@ -51,7 +51,9 @@ def track(
         yield from items
         return
     task = progress.add_task(description, total=total, completed=done)
-    for item in items:
-        yield item
-        progress.advance(task, step(item))
-    progress.remove_task(task)
+    try:
+        for item in items:
+            yield item
+            progress.advance(task, step(item))
+    finally:
+        progress.remove_task(task)

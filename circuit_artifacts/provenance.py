@@ -54,7 +54,7 @@ class Provenance(ArtifactModel):
         model: identity of the model at the start of the chain: reference, and revision or weights hash; None unknown.
         n_layers: layers of that model.
         width: width of its vectors.
-        parameters: everything the step was called with.
+        parameters: what this step and those before it were told, as far as it shapes the file.
         inputs: sha256 of every input file, by file name.
         versions: package and Python versions.
         date: UTC time of writing, ISO 8601.

@@ -89,13 +89,18 @@ class Job:
             if config.name in self.outputs:
                 yield config, self.outputs[config.name]
 
-    def record(self, **facts: Any) -> provenance.Provenance:
-        """The provenance of this job's files; `facts` are model, n_layers and width."""
+    def record(self, inputs: Iterable[Path] | None = None, **facts: Any) -> provenance.Provenance:
+        """The provenance of a file of this job.
+
+        Args:
+            inputs: what the file is made from; None for all of the job's inputs.
+            facts: model, n_layers, width and parameters.
+        """
+        chosen = self.inputs.values() if inputs is None else inputs
         return provenance.Provenance(
             mirror=self.mirror.name,
             step=self.step.name,
-            parameters=dict(self.parameters),
-            inputs={path.name: provenance.file_digest(path) for path in sorted(self.inputs.values())},
+            inputs={path.name: provenance.file_digest(path) for path in sorted(chosen)},
             versions=provenance.package_versions(),
             **facts,
         )

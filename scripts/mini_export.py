@@ -28,6 +28,7 @@ from circuit_artifacts.compute.models.checkpoint import load_model
 from circuit_artifacts.compute.models.packing import pack
 
 IGNORED = -100
+LIBRARY_SAMPLE = 400  # at least so many rows of block_size held-out tokens are measured
 SCALED_LAYERS = ("transformer.wte.", ".attn.c_proj.", ".mlp.c_proj.")
 
 
@@ -44,7 +45,7 @@ def export(work: Path, out: Path) -> None:
     library = np.concatenate(encode(tokenizer, texts.held_out_modules))
     library_rows = library[: len(library) // CONFIG.block_size * CONFIG.block_size].reshape(-1, CONFIG.block_size)
     held_out = {
-        "held_out_modules": list(library_rows),
+        "held_out_modules": list(library_rows[:: len(library_rows) // LIBRARY_SAMPLE]),
         "held_out_prompts": [ids[:-1] for ids in encode(tokenizer, texts.held_out_prompts)],
     }
 
@@ -185,8 +186,8 @@ def count_baselines(
     stream = np.concatenate(training).astype(np.int64)
     unigram = (np.bincount(stream, minlength=size) + 1) / (len(stream) + size)
     pairs = np.bincount(stream[:-1] * size + stream[1:], minlength=size * size).reshape(size, size)
-    kinds = (pairs > 0).sum(axis=1, keepdims=True)
-    bigram = (pairs + kinds * unigram) / np.maximum(pairs.sum(axis=1, keepdims=True) + kinds, 1)
+    kinds = (pairs > 0).sum(axis=1, keepdims=True).clip(min=1)
+    bigram = (pairs + kinds * unigram) / (pairs.sum(axis=1, keepdims=True) + kinds)
     unigram_loss, bigram_loss = {}, {}
     for name, rows in held_out.items():
         contexts = np.concatenate([row[:-1] for row in rows])

@@ -52,20 +52,26 @@ class _Chunks(NamedTuple):
 
 
 def map_file(file: h5py.File) -> NDArray[np.uint8] | None:
-    """Map the bytes of an open file into memory, from its superblock on.
+    """Map the bytes of an open file into memory.
 
     Returns:
         uint8 (n_bytes,), read only; None where the bytes on disk are not known to be the whole truth or to be laid out
         as this module expects, and every dataset has to be read by the library.
     """
-    plain = file.driver == "sec2" and file.mode == "r" and not file.swmr_mode and os.name == "posix"
-    if not plain or sys.byteorder != "little" or file.id.get_create_plist().get_sizes() != (8, 8):
+    read_only = file.driver == "sec2" and file.mode == "r" and not file.swmr_mode and os.name == "posix"
+    # A user block shifts all addresses, for which versions of the library have different conventions.
+    if (
+        not read_only
+        or file.userblock_size
+        or sys.byteorder != "little"
+        or file.id.get_create_plist().get_sizes() != (8, 8)
+    ):
         return None
     try:
         content = mmap.mmap(file.id.get_vfd_handle(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError, NotImplementedError):
         return None
-    return np.frombuffer(content, np.uint8)[file.userblock_size :]
+    return np.frombuffer(content, np.uint8)
 
 
 def read_alike(
@@ -90,7 +96,7 @@ def read_alike(
     reference = template.get_chunk_info(0)
     # The library must agree with this module about the template, or this module has misread the format.
     first = (bool(chunks.proven[0]), int(chunks.offset[0]), int(chunks.size[0]), int(chunks.filter_mask[0]))
-    if first != (True, reference.byte_offset - _user_block(template), reference.size, reference.filter_mask):
+    if first != (True, reference.byte_offset, reference.size, reference.filter_mask):
         return
     # A deflated chunk longer than this is either damaged or made to fill the memory.
     fits = (chunks.size <= 2 * row_bytes + 64) & (chunks.offset + chunks.size <= len(content))
@@ -104,11 +110,6 @@ def read_alike(
             continue
         if len(data) == row_bytes:
             yield row, data
-
-
-def _user_block(dataset: h5d.DatasetID) -> int:
-    """Bytes before the superblock; the library counts them in positions of chunks, the file format does not."""
-    return int(h5py.h5i.get_file_id(dataset).get_create_plist().get_userblock())
 
 
 def _is_one_deflated_chunk(dataset: h5d.DatasetID) -> bool:

@@ -33,7 +33,8 @@ def create_hdf5(path: str | os.PathLike[str], *, oldest_reader: str = "v110") ->
             takes 5 MB instead of 29 MB, and plain h5py reads the same from it.
 
     Yields:
-        The open file. Groups and datasets that h5py's own methods create in it carry no times.
+        The open file. The same calls give the same bytes, from the first h5py on whose ``create_group`` has
+        ``track_times``; before, groups carry their time of creation unless ``oldest_reader`` is "earliest".
 
     Raises:
         OSError: the file could not be written; nothing is left behind.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,22 @@ def test_datasets_are_those_of_create_dataset(path: Path, dtype: str) -> None:
         assert (ours.chunks, ours.compression, ours.compression_opts, ours.shuffle) == ((2048,), "gzip", 4, False)
         assert (ours.maxshape, ours.fletcher32, ours.scaleoffset) == ((2048,), False, None)
         assert ours.fillvalue == 0
-        assert ours.id.get_create_plist().equal(reference.id.get_create_plist())
+        plists = [dataset.id.get_create_plist() for dataset in (ours, reference)]
+        for plist in plists:
+            plist.set_fill_time(
+                h5py.h5d.FILL_TIME_IFSET
+            )  # versions of h5py differ; it says nothing once data are written
+        assert plists[0].equal(plists[1])
         assert ours.id.get_type().equal(reference.id.get_type())
         assert ours.id.read_direct_chunk((0,)) == reference.id.read_direct_chunk((0,))
         if dtype == "bool":
             assert ours.id.get_type().enum_nameof(1) == b"TRUE"
 
 
+@pytest.mark.skipif(
+    "track_times" not in inspect.signature(h5py.Group.create_group).parameters,
+    reason="this h5py gives times to groups",
+)
 @pytest.mark.parametrize("oldest_reader", ["earliest", "v110"])
 def test_same_content_gives_the_same_bytes(tmp_path: Path, oldest_reader: str) -> None:
     rows = random_rows(20, 64, "bool")

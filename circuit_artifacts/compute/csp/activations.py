@@ -24,6 +24,7 @@ from circuit_artifacts.compute.csp.batching import UniqueSequences, length_sorte
 from circuit_artifacts.compute.csp.statistics import ActivationStatistics
 from circuit_artifacts.compute.hooks import layer_count, recording
 from circuit_artifacts.compute.models import backbone
+from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.progress import track
 
 __all__ = ["Position", "accumulate"]
@@ -64,9 +65,15 @@ def accumulate(
         batch_tokens: tokens per batch, padding included.
         pad_id: the padding token; matters in "as_committed" only.
         device: where the model is.
-        checkpoint: file to save the sums in from time to time, and to resume from.
+        checkpoint: file to save the sums in from time to time and at the end, and to resume from. The caller deletes
+            it once the sums are safe elsewhere.
         identity: what the sums depend on besides the prompts, so that another run's checkpoint is not resumed.
+
+    Raises:
+        SchemaError: there are no prompts, or one has no tokens.
     """
+    _require_tokens(sequences)
+    thresholds = tuple(sorted(set(thresholds)))
     work = _last_token_work if position == "last_token" else _committed_work
     batches = list(work(sequences, groups, batch_tokens, pad_id))
     sums = _Sums(n_groups, len(thresholds), dtype=torch.float64 if position == "last_token" else torch.float32)
@@ -88,10 +95,19 @@ def accumulate(
             if checkpoint is not None and time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 sums.save(checkpoint, digest, number)
                 saved = time.monotonic()
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    counts = np.bincount(groups, minlength=n_groups).astype(np.int64)
-    return sums.finish(counts, exceedance=bool(thresholds))
+    if checkpoint is not None and done < len(batches):
+        sums.save(checkpoint, digest, len(batches))
+    return sums.finish(np.bincount(groups, minlength=n_groups).astype(np.int64), thresholds)
+
+
+def _require_tokens(sequences: Sequence[Sequence[int]]) -> None:
+    if not sequences:
+        problem = "there are no prompts"
+        raise SchemaError(problem, remedy="Make the prompt file anew, with more concepts or another loss threshold.")
+    empty = [row for row, ids in enumerate(sequences) if not len(ids)]
+    if empty:
+        problem = f"{len(empty)} prompt(s) without a token, which have no last token to read"
+        raise SchemaError(problem, where=f"row {empty[0]}")
 
 
 class _OnePosition:
@@ -172,14 +188,12 @@ class _Sums:
         for counts, threshold in zip(self._counts, (0.0, *thresholds), strict=True):
             counts.index_add_(0, groups, ((magnitudes > threshold) * scale).int())
 
-    def finish(self, n_prompts: npt.NDArray[np.int64], *, exceedance: bool) -> ActivationStatistics:
-        """The sums in the published dtypes."""
-        if self._activation is None or self._counts is None:
-            empty = np.zeros((self._n_groups, 0, 0))
-            return ActivationStatistics(empty.astype(np.float32), empty.astype(np.int32), n_prompts)
+    def finish(self, n_prompts: npt.NDArray[np.int64], thresholds: tuple[float, ...]) -> ActivationStatistics:
+        """The sums in the published dtypes; at least one batch must have been added."""
+        assert self._activation is not None and self._counts is not None  # noqa: S101, PT018 - for the type checker
         counts = self._counts.numpy()
         return ActivationStatistics(
-            self._activation.float().numpy(), counts[0], n_prompts, counts[1:] if exceedance else None
+            self._activation.float().numpy(), counts[0], n_prompts, counts[1:] if thresholds else None, thresholds
         )
 
     def save(self, path: Path, digest: str, done: int) -> None:
@@ -188,7 +202,9 @@ class _Sums:
             return
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs.update({"digest": digest, "done": done})
-            file["activation"], file["counts"] = self._activation.numpy(), self._counts.numpy()
+            for name, sums in (("activation", self._activation), ("counts", self._counts)):
+                # A checksum, because damage that went unnoticed would end in the results.
+                file.create_dataset(name, data=sums.numpy(), fletcher32=True)
 
     def load(self, path: Path, digest: str) -> int:
         """Take up the sums of an earlier run of the same work; gives the number of batches done."""

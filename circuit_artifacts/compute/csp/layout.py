@@ -65,7 +65,7 @@ def write_activations(
             _write_layers(file.create_group(name), keys, values)
         if statistics.exceedance_count is not None:
             exceedance = file.create_group("exceedance_counts")
-            for threshold, values in zip(record.parameters["thresholds"], statistics.exceedance_count, strict=True):
+            for threshold, values in zip(statistics.thresholds, statistics.exceedance_count, strict=True):
                 _write_layers(exceedance.create_group(f"eps{threshold}"), keys, values)
         write_scalars(file.create_group("n_prompts"), keys, statistics.n_prompts)
         attributes = {"model_id": model_id, "n_layers": n_layers, "n_pairs": len(keys), "input_file": input_file}
@@ -83,17 +83,16 @@ def read_activations(path: Path, shape: Shape) -> tuple[list[str], ActivationSta
     counted, firing_count = read_layers(path, "firing_counts", dtype=np.int32, shape=shape)
     with open_hdf5(path) as file:
         n_prompts = read_scalars(open_group(file, "n_prompts"), keys, dtype=np.int64)
-        exceedance = None
-        if "exceedance_counts" in file:
-            thresholds = sorted(
-                child_names(file["exceedance_counts"]), key=lambda name: float(name.removeprefix("eps"))
-            )
-            groups = [f"exceedance_counts/{name}" for name in thresholds]
-            exceedance = np.stack([read_layers(path, name, dtype=np.int32, shape=shape)[1] for name in groups])
+        counted_at = child_names(file["exceedance_counts"]) if "exceedance_counts" in file else []
+    names = sorted(counted_at, key=lambda name: float(name.removeprefix("eps")))
+    exceedance = [read_layers(path, f"exceedance_counts/{name}", dtype=np.int32, shape=shape)[1] for name in names]
     if counted != keys:
         problem = "activations and firing counts have different keys"
         raise SchemaError(problem, file=path, where="/firing_counts", found=sorted(set(keys) ^ set(counted))[:3])
-    return keys, ActivationStatistics(activation_sum, firing_count, n_prompts, exceedance)
+    thresholds = tuple(float(name.removeprefix("eps")) for name in names)
+    return keys, ActivationStatistics(
+        activation_sum, firing_count, n_prompts, np.stack(exceedance) if names else None, thresholds
+    )
 
 
 def write_object_masks(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.schemas.common import ArtifactModel
@@ -43,16 +43,16 @@ class StageParameters(ArtifactModel):
     mode: Literal["test", "small"] = "small"
     ast_nodes: tuple[str, ...] | None = None
     builtin_objs: tuple[str, ...] | None = None
-    n_prompts: int = 50
-    n_checkers: int = 50
+    n_prompts: int = Field(default=50, ge=1)
+    n_checkers: int = Field(default=50, ge=1)
     filter_rule: Literal["pair_mean", "best"] = "pair_mean"
     loss_threshold: float | None = None
-    max_length: int = 512
+    max_length: int = Field(default=512, ge=1)
     position: Literal["last_token", "as_committed"] = "last_token"
     rule: Literal["mean", "per_prompt"] = "mean"
     thresholds: tuple[float, ...] = ()
     token_checker_setting: tuple[float, float] = (0.001, 0.8)
-    batch_tokens: int = 8192
+    batch_tokens: int = Field(default=8192, ge=1)
     device: str = "cpu"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
 
@@ -70,14 +70,34 @@ class StageParameters(ArtifactModel):
             problem = f"the parameters of the steps are not valid: {faults}"
             raise SchemaError(problem, expected=", ".join(cls.model_fields)) from error
 
+    def recorded(self, *names: str) -> dict[str, Any]:
+        """Some parameters as provenance holds them; the model has its own place there."""
+        return self.model_dump(mode="json", include=set(names))
+
     def pairs(self) -> list[tuple[str, str]]:
-        """The pairs to attempt, in generation order."""
-        return [
+        """The pairs to attempt, in generation order.
+
+        Raises:
+            SchemaError: no pair is left, or a name is in no pair of the mode.
+        """
+        attempted = attempted_pairs(self.mode)
+        for field, wanted, known in (
+            ("ast_nodes", self.ast_nodes, {node for node, _ in attempted}),
+            ("builtin_objs", self.builtin_objs, {builtin for _, builtin in attempted}),
+        ):
+            if unknown := sorted(set(wanted or ()) - known):
+                problem = f"{', '.join(unknown)} is in no pair of mode {self.mode!r}"
+                raise SchemaError(problem, where=field, expected=f"some of {', '.join(sorted(known))}")
+        chosen = [
             (node, builtin)
-            for node, builtin in attempted_pairs(self.mode)
+            for node, builtin in attempted
             if (self.ast_nodes is None or node in self.ast_nodes)
             and (self.builtin_objs is None or builtin in self.builtin_objs)
         ]
+        if not chosen:
+            problem = "no pair of these nodes and builtins is attempted"
+            raise SchemaError(problem, where="ast_nodes, builtin_objs")
+        return chosen
 
     def testable(self) -> list[str]:
         """The concepts with a keyword among those pairs, in ASCII order."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from circuit_artifacts import provenance
 from circuit_artifacts.compute.csp.parameters import StageParameters
 from circuit_artifacts.errors import MissingExtraError
 from circuit_artifacts.formats.reader import read_table
@@ -72,8 +73,16 @@ class ModelRunner:
         limit = min(self.parameters.max_length, context_length(self.model) or self.parameters.max_length)
         return self.tokenizer.encode_batch(texts, max_length=limit)
 
-    def accumulate(self, prompts: Path, *, checkpoint: Path) -> tuple[list[str], ActivationStatistics]:
-        """Stage 12 over a prompt file: group keys in ASCII order, and the sums."""
+    def accumulate(
+        self, prompts: Path, *, checkpoint: Path, thresholds: tuple[float, ...] = ()
+    ) -> tuple[list[str], ActivationStatistics]:
+        """Stage 12 over a prompt file: group keys in ASCII order, and the sums.
+
+        Args:
+            prompts: the file.
+            checkpoint: as in `circuit_artifacts.compute.csp.activations.accumulate`.
+            thresholds: to count exceedances of, besides those among the parameters.
+        """
         from circuit_artifacts.compute.csp.activations import accumulate
 
         (family,) = self.job.step.needs
@@ -90,18 +99,30 @@ class ModelRunner:
             index.astype(np.int64),
             len(groups),
             position=self.parameters.position,
-            thresholds=self.parameters.thresholds,
+            thresholds=self.parameters.thresholds + thresholds,
             batch_tokens=self.parameters.batch_tokens,
             pad_id=self.tokenizer.end_of_text_id or 0,
             device=self.parameters.device,
             checkpoint=checkpoint,
-            identity=repr(sorted(self.identity.items())),
+            identity=repr((sorted(self.identity.items()), self.parameters.dtype, self.parameters.device)),
         )
         return [str(group) for group in groups], statistics
 
-    def record(self) -> Provenance:
-        """Provenance of files that this run makes."""
+    def record(self, *names: str, source: Path | None = None) -> Provenance:
+        """Provenance of a file that this run makes.
+
+        Args:
+            names: parameters that shape the file.
+            source: the input whose own parameters shape it too.
+        """
         from circuit_artifacts.compute.hooks import layer_count
         from circuit_artifacts.compute.models import residual_width
 
-        return self.job.record(model=self.identity, n_layers=layer_count(self.model), width=residual_width(self.model))
+        earlier = provenance.read(source) if source is not None else None
+        inherited = earlier.parameters if earlier is not None else {}
+        return self.job.record(
+            parameters={**inherited, **self.parameters.recorded(*names)},
+            model=self.identity,
+            n_layers=layer_count(self.model),
+            width=residual_width(self.model),
+        )

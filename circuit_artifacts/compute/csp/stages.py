@@ -6,6 +6,7 @@ imported only by those that run a model.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,10 @@ __all__ = [
 ]
 
 
+_GENERATION = ("seed", "mode", "ast_nodes", "builtin_objs")
+_RUN = ("max_length", "batch_tokens", "device", "dtype")
+_READING = ("position", "thresholds", *_RUN)
+
 # Stage 11
 
 
@@ -89,7 +94,8 @@ def object_prompts(job: Job) -> None:
     frame["variation_id"] = frame.groupby(["ast_node", "builtin_obj"]).cumcount()
     frame["sequence_loss"] = losses[kept]
     frame["token_length"] = [len(sequences[row]) for row in kept]
-    _write_table(job, "object_prompts", frame, runner.record())
+    names = (*_GENERATION, "n_prompts", "filter_rule", "loss_threshold", *_RUN)
+    _write_table(job, "object_prompts", frame, runner.record(*names))
 
 
 def checker_prompts(job: Job) -> None:
@@ -102,7 +108,11 @@ def checker_prompts(job: Job) -> None:
     candidates = generate_checker_candidates(kind, concepts=parameters.testable(), seed=parameters.seed)
     tokenizer = runner.tokenizer
     rows = select_checkers(candidates, tokenizer.encode, tokenizer.decode, n_target=parameters.n_checkers)
-    _write_table(job, family, pd.DataFrame([row._asdict() for row in rows]), runner.record())
+    if not rows:
+        problem = "no checker prompt holds its keyword as tokens and is free of its concept"
+        raise SchemaError(problem, found=f"concepts {parameters.testable()}", remedy="Take more concepts.")
+    frame = pd.DataFrame([row._asdict() for row in rows])
+    _write_table(job, family, frame, runner.record(*_GENERATION, "n_checkers"))
 
 
 # Stage 12
@@ -112,18 +122,19 @@ def activations(job: Job) -> None:
     """Run the prompts of a file and add up their MLP outputs per group (csp_atlas spec 4); resumes after a kill."""
     (family,), (source,) = job.step.makes, job.step.needs
     path, prompts = job.outputs[family], job.input(source)
-    runner = ModelRunner(job)
-    keys, statistics = runner.accumulate(prompts, checkpoint=path.with_name(f".{path.name}.checkpoint"))
+    runner, checkpoint = ModelRunner(job), _checkpoint(path)
+    keys, statistics = runner.accumulate(prompts, checkpoint=checkpoint)
     pairs = [split_pair(key) for key in keys] if family == "object_activations" else None
     write_activations(
         path,
         keys,
         statistics,
-        runner.record(),
+        runner.record(*_READING, source=prompts),
         model_id=runner.identity["id"],
         input_file=prompts.name,
         pairs=pairs,
     )
+    checkpoint.unlink(missing_ok=True)
 
 
 def token_checker_masks(job: Job) -> None:
@@ -131,22 +142,19 @@ def token_checker_masks(job: Job) -> None:
     runner, parameters = ModelRunner(job), StageParameters.of(job.parameters)
     eps, cons = parameters.token_checker_setting
     path = job.outputs["token_checker_masks"]
-    keys, statistics = runner.accumulate(
-        job.input("token_checker_prompts"), checkpoint=path.with_name(f".{path.name}.checkpoint")
-    )
-    masks = binarize(
-        statistics.activation_sum, statistics.firing_count, statistics.n_prompts, epsilon=eps, consistency=cons
-    )
+    prompts, checkpoint = job.input("token_checker_prompts"), _checkpoint(path)
+    keys, statistics = runner.accumulate(prompts, checkpoint=checkpoint, thresholds=(eps,))
     write_checker_masks(
         path,
         keys,
-        masks,
-        runner.record(),
+        _binarize(statistics, parameters, eps, cons),
+        runner.record(*_READING, "rule", "token_checker_setting", source=prompts),
         eps=eps,
         cons=cons,
         more_attributes={"n_prompts_per_object": parameters.n_checkers, "categories": ",".join(CHECKER_CATEGORIES)},
         n_valid=dict(zip(keys, statistics.n_prompts.tolist(), strict=True)),
     )
+    checkpoint.unlink(missing_ok=True)
 
 
 def unpack_activations(job: Job) -> None:
@@ -174,8 +182,8 @@ def unpack_activations(job: Job) -> None:
         job.outputs[family],
         keys,
         statistics,
-        job.record(model=model, n_layers=shape.n_layers, width=shape.width),
-        model_id=str((model or {}).get("id")),
+        _array_record(job, path),
+        model_id=str((model or {}).get("id", "")),
         input_file=job.mirror.family_by_name[family.replace("activations", "prompts")].file,
         pairs=[split_pair(key) for key in keys] if family == "object_activations" else None,
     )
@@ -188,10 +196,11 @@ def object_masks(job: Job) -> None:
     """Masks of pairs and concepts at every wanted setting, in one pass over the sums (csp_atlas spec 5)."""
     path = job.input("object_activations")
     keys, statistics = read_activations(path, Shape.of(path, job.mirror))
-    record = _array_record(job, path, statistics.activation_sum.shape)
+    parameters = StageParameters.of(job.parameters)
+    record = _array_record(job, path, "rule")
     for config, output in job.output_configs("masks"):
         eps, cons = config.setting["eps"], config.setting["cons"]
-        masks = _binarize(statistics, job, eps, cons)
+        masks = _binarize(statistics, parameters, eps, cons)
         write_object_masks(output, [split_pair(key) for key in keys], masks, record, eps=eps, cons=cons)
 
 
@@ -199,24 +208,26 @@ def checker_masks(job: Job) -> None:
     """Masks of checker concepts at every wanted setting (csp_atlas spec 5)."""
     path = job.input("checker_activations")
     keys, statistics = read_activations(path, Shape.of(path, job.mirror))
-    record = _array_record(job, path, statistics.activation_sum.shape)
+    parameters = StageParameters.of(job.parameters)
+    record = _array_record(job, path, "rule")
     for config, output in job.output_configs("checker_masks"):
         eps, cons = config.setting["eps"], config.setting["cons"]
-        write_checker_masks(output, keys, _binarize(statistics, job, eps, cons), record, eps=eps, cons=cons)
+        write_checker_masks(output, keys, _binarize(statistics, parameters, eps, cons), record, eps=eps, cons=cons)
 
 
 def universal_masks(job: Job) -> None:
     """``universal_106x50.h5``: object masks at the token-checker setting (csp_atlas spec 1.7)."""
     path = job.input("object_activations")
     keys, statistics = read_activations(path, Shape.of(path, job.mirror))
-    eps, cons = StageParameters.of(job.parameters).token_checker_setting
+    parameters = StageParameters.of(job.parameters)
+    eps, cons = parameters.token_checker_setting
     with open_hdf5(path) as file:
         model_id = read_attributes(file["metadata"]).get("model_id", "")
     write_object_masks(
         job.outputs["universal_106x50"],
         [split_pair(key) for key in keys],
-        _binarize(statistics, job, eps, cons),
-        _array_record(job, path, statistics.activation_sum.shape),
+        _binarize(statistics, parameters, eps, cons),
+        _array_record(job, path, "rule", "token_checker_setting"),
         eps=eps,
         cons=cons,
         more_attributes={"model_id": model_id},
@@ -236,7 +247,7 @@ def target_checker(job: Job) -> None:
         checker = read_layers(checker_path, "token_checker_masks", dtype=np.bool_, shape=shape)
         with located(object_path):
             table = decomposition.target_checker_table(*decomposition.compare_concepts(*universal, *checker))
-        record = _array_record(job, object_path, universal[1].shape)
+        record = _array_record(job, object_path, inputs=(object_path, checker_path))
         with provenance.derived_file(output, record) as temporary:
             table.to_csv(temporary)
 
@@ -261,7 +272,7 @@ def modularity(job: Job) -> None:
         "modularity_scores": (modularity_analysis.scores_table(concepts, result), True),
         "modularity_detail": (modularity_analysis.detail_table(concepts, result), False),
     }
-    record = _array_record(job, path, masks.shape)
+    record = _array_record(job, path)
     for name, (table, index) in tables.items():
         if name in job.outputs:
             with provenance.derived_file(job.outputs[name], record) as temporary:
@@ -288,7 +299,7 @@ def token_independence(job: Job) -> None:
     universal = read_layers(object_path, "universal_masks", dtype=np.bool_, shape=shape)
     checker = read_layers(checker_path, "token_checker_masks", dtype=np.bool_, shape=shape)
     result = tokens.token_independence(*universal, *checker)
-    record = _array_record(job, object_path, universal[1].shape)
+    record = _array_record(job, object_path)
     for name in ("summary", "detail", "no_keyword"):
         config_name = f"token_independence_{name}"
         if config_name in job.outputs:
@@ -296,11 +307,22 @@ def token_independence(job: Job) -> None:
                 getattr(result, name).to_csv(temporary, index=False)
 
 
-def _binarize(statistics: ActivationStatistics, job: Job, eps: float, cons: float) -> npt.NDArray[np.bool_]:
-    parameters = StageParameters.of(job.parameters)
-    exceedance = statistics.exceedance_count
-    if parameters.rule == "per_prompt" and exceedance is not None:
-        exceedance = exceedance[parameters.thresholds.index(eps)] if eps in parameters.thresholds else None
+def _checkpoint(path: Path) -> Path:
+    """Where the sums behind `path` are kept until it is written."""
+    return path.with_name(f".{path.name}.checkpoint")
+
+
+def _binarize(
+    statistics: ActivationStatistics, parameters: StageParameters, eps: float, cons: float
+) -> npt.NDArray[np.bool_]:
+    if parameters.rule == "per_prompt" and statistics.exceedance(eps) is None:
+        problem = f"rule 'per_prompt' needs the prompts above {eps} counted in stage 12, and they were not"
+        raise SchemaError(
+            problem,
+            found=f"counts above {list(statistics.thresholds)}",
+            remedy=f"Regenerate the activations with thresholds that include {eps} (--force --set 'thresholds=[...]'), "
+            "or use rule 'mean'.",
+        )
     return binarize(
         statistics.activation_sum,
         statistics.firing_count,
@@ -308,17 +330,24 @@ def _binarize(statistics: ActivationStatistics, job: Job, eps: float, cons: floa
         epsilon=eps,
         consistency=cons,
         rule=parameters.rule,
-        exceedance_count=exceedance,
+        exceedance_count=statistics.exceedance(eps),
     )
 
 
-def _array_record(job: Job, path: Path, shape: tuple[int, ...] | None = None) -> provenance.Provenance:
-    """Provenance of files made from `path` without a model; the model's identity is handed on."""
-    earlier = provenance.read(path)
-    model = earlier.model if earlier is not None else None
-    known = Shape.of(path, job.mirror)
-    _, n_layers, width = shape or (0, known.n_layers, known.width)
-    return job.record(model=model, n_layers=n_layers, width=width)
+def _array_record(job: Job, path: Path, *names: str, inputs: Iterable[Path] | None = None) -> provenance.Provenance:
+    """Provenance of a file made from `path` without a model.
+
+    What is known of the model and the parameters before is handed on; `names` are parameters of this step.
+    """
+    parameters = StageParameters.of(job.parameters).recorded(*names)
+    earlier, shape = provenance.read(path), Shape.of(path, job.mirror)
+    return job.record(
+        inputs,
+        model=earlier.model if earlier is not None else None,
+        n_layers=shape.n_layers,
+        width=shape.width,
+        parameters={**(earlier.parameters if earlier is not None else {}), **parameters},
+    )
 
 
 def _write_table(job: Job, family: str, frame: pd.DataFrame, record: provenance.Provenance) -> None:

@@ -19,9 +19,17 @@ class ActivationStatistics:
         firing_count: int32 (group, layer, width), prompts with |activation| > 0.
         n_prompts: int64 (group,).
         exceedance_count: int32 (threshold, group, layer, width), prompts with |activation| > threshold, or None.
+        thresholds: those thresholds, ascending.
     """
 
     activation_sum: npt.NDArray[np.float32]
     firing_count: npt.NDArray[np.int32]
     n_prompts: npt.NDArray[np.int64]
     exceedance_count: npt.NDArray[np.int32] | None = None
+    thresholds: tuple[float, ...] = ()
+
+    def exceedance(self, threshold: float) -> npt.NDArray[np.int32] | None:
+        """Prompts with |activation| > threshold, int32 (group, layer, width); None if they were not counted."""
+        if self.exceedance_count is None or threshold not in self.thresholds:
+            return None
+        return self.exceedance_count[self.thresholds.index(threshold)]

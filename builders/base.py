@@ -113,12 +113,16 @@ class ArtifactBuilder(datasets.ArrowBasedBuilder):
     def _prepare_split(self, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any) -> None:
         schema = self._schemas[split_generator.name]
         with self._features(datasets.Features.from_arrow_schema(schema)):
-            try:
-                super()._prepare_split(split_generator, *args, **kwargs)
-            except datasets.exceptions.DatasetGenerationError as error:
-                if isinstance(error.__cause__, CircuitArtifactsError):  # it says file, place and remedy by itself
-                    raise error.__cause__ from None
-                raise
+            super()._prepare_split(split_generator, *args, **kwargs)
+
+    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        # Here, and not around all shards: with num_proc, the cause of an error is lost on its way to the parent.
+        try:
+            yield from super()._prepare_split_single(*args, **kwargs)
+        except datasets.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, CircuitArtifactsError):  # it says file, place and remedy by itself
+                raise error.__cause__ from None
+            raise
 
     def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
         with self._features(None):  # the prepared file knows its own

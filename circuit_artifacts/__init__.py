@@ -9,7 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# In a checkout, schemas/ and builders/ lie beside this folder; an installed package has them inside.
+if not (Path(__file__).parent / "schemas").is_dir():
+    __path__.append(str(Path(__file__).parents[1]))
 
 from circuit_artifacts.registration import register, unregister
 

@@ -70,18 +70,28 @@ def _info(name: str, files: Sequence[Converted]) -> DatasetInfo:
 
 
 def _body(mirror: Mirror, configs: dict[str, list[Converted]]) -> str:
-    regenerated = any(file.regenerated for files in configs.values() for file in files)
-    statement = f"**{STATEMENT[0].upper()}{STATEMENT[1:]}.**"
-    origin = f"Converted by circuit-artifacts from {' / '.join(mirror.repositories) or mirror.name}."
     rows = [
-        f"| `{name}` | {mirror.configs[name].family.summary} | {', '.join(f'{f.split}: {f.rows:,}' for f in files)} |"
+        # A bar in a summary would end its cell.
+        f"| `{name}` | {mirror.configs[name].family.summary.replace('|', '&#124;')} "
+        f"| {', '.join(f'{file.split}: {file.rows:,}' for file in files)} |"
         for name, files in configs.items()
     ]
-    parts = [f"# {mirror.title}", *([statement] if regenerated else []), origin]
+    parts = [f"# {mirror.title}", _origin(mirror, configs)]
     if mirror.homepage:
         parts.append(f"Homepage: {mirror.homepage}")
-    # A bar in a summary would end its cell.
     parts.append("\n".join(["| config | content | rows |", "|---|---|---|", *rows]))
     if mirror.citation:
         parts.append(f"## Citation\n\n```bibtex\n{mirror.citation}\n```")
     return "\n\n".join(parts)
+
+
+def _origin(mirror: Mirror, configs: dict[str, list[Converted]]) -> str:
+    """What is published data, and what is not."""
+    published = f"Converted by circuit-artifacts from {' / '.join(mirror.repositories) or mirror.name}."
+    regenerated = [name for name, files in configs.items() if any(file.regenerated for file in files)]
+    if not regenerated:
+        return published
+    statement = f"{STATEMENT[0].upper()}{STATEMENT[1:]}"
+    if len(regenerated) == len(configs):
+        return f"**{statement}.** The layout is that of {' / '.join(mirror.repositories) or mirror.name}."
+    return f"**{statement}: {', '.join(f'`{name}`' for name in regenerated)}.** The rest: {published}"

@@ -73,10 +73,7 @@ def convert(sources: Sources, out: Path, configs: Iterable[Config] | None = None
         SchemaError: a file is not what its schema declares, or the folder holds the conversion of another file.
     """
     mirror = sources.mirror
-    if configs is None:
-        paths = _obtainable(sources)
-    else:
-        paths = sources.fetch(*configs)
+    paths = _obtainable(sources) if configs is None else sources.fetch(*configs)
     converted: list[Converted] = []
     for name, path in track(paths.items(), "converting", total=len(paths)):
         converted.extend(_convert_config(mirror, mirror.configs[name], path, out))
@@ -130,7 +127,7 @@ def _union(schemas: list[pa.Schema]) -> pa.Schema:
     """All columns: first those that only some have, which become nullable, then those that all have."""
     fields = list(pa.unify_schemas(schemas))
     shared = [field for field in fields if all(field.name in schema.names for schema in schemas)]
-    return pa.schema([field.with_nullable(True) for field in fields if field not in shared] + shared)
+    return pa.schema([field.with_nullable(nullable=True) for field in fields if field not in shared] + shared)
 
 
 def _write_split(reader: Reader, source: Path, target: Path, schema: pa.Schema) -> None:
@@ -138,20 +135,24 @@ def _write_split(reader: Reader, source: Path, target: Path, schema: pa.Schema) 
         target, schema, compression="zstd", write_page_index=True, use_content_defined_chunking=True
     ) as writer:
         pending: list[pa.Table] = []
-        for shard in reader.shards(source):
-            for table in reader.tables(source, shard):
-                for part in _bounded(table):
-                    pending.append(_widened(part, schema))
-                    if sum(map(len, pending)) >= _ROW_GROUP_ROWS or sum(t.nbytes for t in pending) >= _ROW_GROUP_BYTES:
-                        writer.write_table(pa.concat_tables(pending))
-                        pending = []
+        tables = (table for shard in reader.shards(source) for table in reader.tables(source, shard))
+        for part in (_widened(part, schema) for table in tables for part in _bounded(table)):
+            if pending and not _fits([*pending, part]):
+                writer.write_table(pa.concat_tables(pending))
+                pending = []
+            pending.append(part)
         if pending:
             writer.write_table(pa.concat_tables(pending))
 
 
+def _fits(tables: list[pa.Table]) -> bool:
+    """Whether some tables together make no more than one row group."""
+    return sum(map(len, tables)) <= _ROW_GROUP_ROWS and sum(table.nbytes for table in tables) <= _ROW_GROUP_BYTES
+
+
 def _bounded(table: pa.Table) -> Iterator[pa.Table]:
     """Slices of a table that are no larger than a row group may be."""
-    row_bytes = max(1, table.nbytes // max(1, len(table)))
+    row_bytes = max(1, -(-table.nbytes // max(1, len(table))))
     step = max(1, min(_ROW_GROUP_ROWS, _ROW_GROUP_BYTES // row_bytes))
     for start in range(0, len(table), step):
         yield table.slice(start, step)

@@ -18,7 +18,7 @@ _progress: ContextVar[Progress | None] = ContextVar("circuit_artifacts_progress"
 
 @contextmanager
 def shown(console: Console) -> Iterator[None]:
-    """Show the progress of everything inside on a console."""
+    """Show the progress of everything inside on a console, if that is a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,7 +26,7 @@ def shown(console: Console) -> Iterator[None]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         token = _progress.set(progress)
         try:
             yield

@@ -7,8 +7,8 @@ modules too; entries there make it scan the working directory, so it stays as it
 from __future__ import annotations
 
 import functools
-import logging
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +16,14 @@ import wrapt
 
 __all__ = ["BUILDER_MODULES", "register", "unregister"]
 
-logger = logging.getLogger(__name__)
-
 BUILDER_MODULES = {
     "csp-atlas": "circuit_artifacts.builders.csp_atlas",
     "csp-atlas-mini": "circuit_artifacts.builders.csp_atlas_mini",
 }
 _SEAM = "dataset_module_factory"
-_MARK = "__circuit_artifacts_wraps__"
 _enabled = False
 _hooked = False
+_originals: dict[Callable[..., Any], Callable[..., Any]] = {}  # what each of our wrappers wraps
 
 
 def register() -> None:
@@ -40,13 +38,13 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Give `datasets` its own factory back."""
+    """Give `datasets` its own factory back; where another package has wrapped ours, ours only steps aside."""
     global _enabled  # noqa: PLW0603
     _enabled = False
     for module in _seam_modules():
-        original = getattr(getattr(module, _SEAM, None), _MARK, None)
-        if original is not None:
-            setattr(module, _SEAM, original)
+        current = getattr(module, _SEAM, None)
+        if current in _originals:
+            setattr(module, _SEAM, _originals[current])
 
 
 def _install(load: Any) -> None:
@@ -55,13 +53,16 @@ def _install(load: Any) -> None:
         return
     original = getattr(load, _SEAM, None)
     if original is None:
-        logger.warning(
-            "this version of datasets has no load.%s: use circuit_artifacts.load_dataset instead of datasets'", _SEAM
+        warnings.warn(
+            f"this version of datasets has no load.{_SEAM}: use circuit_artifacts.load_dataset instead of datasets'",
+            RuntimeWarning,
+            stacklevel=2,
         )
         return
-    if hasattr(original, _MARK):
+    if _holds_ours(original):
         return
     wrapped = _wrap(original, load)
+    _originals[wrapped] = original
     for module in _seam_modules():
         if getattr(module, _SEAM, None) is original:
             setattr(module, _SEAM, wrapped)
@@ -71,14 +72,21 @@ def _seam_modules() -> list[Any]:
     return [sys.modules[name] for name in ("datasets.load", "datasets.inspect") if name in sys.modules]
 
 
+def _holds_ours(factory: Any) -> bool:
+    while factory is not None:
+        if factory in _originals:
+            return True
+        factory = getattr(factory, "__wrapped__", None)
+    return False
+
+
 def _wrap(original: Callable[..., Any], load: Any) -> Callable[..., Any]:
     @functools.wraps(original)
     def dataset_module_factory(path: str, *args: Any, **kwargs: Any) -> Any:
-        if path not in BUILDER_MODULES:
+        if not _enabled or path not in BUILDER_MODULES:
             return original(path, *args, **kwargs)
         revision = kwargs.get("revision", args[0] if args else None)
         builder_kwargs = {"dataset_name": path, **({"revision": revision} if revision else {})}
         return load.DatasetModule(BUILDER_MODULES[path], "circuit-artifacts", builder_kwargs)
 
-    setattr(dataset_module_factory, _MARK, original)
     return dataset_module_factory

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from circuit_artifacts import catalog
-from circuit_artifacts.errors import CircuitArtifactsError, SourceError, UnknownNameError
+from circuit_artifacts import catalog, provenance
+from circuit_artifacts.errors import (
+    CircuitArtifactsError,
+    FormatError,
+    SchemaError,
+    SourceError,
+    UnknownNameError,
+)
+from circuit_artifacts.formats.reader import Request
 from circuit_artifacts.schemas.declaration import Mirror, import_string
 
 __all__ = ["Finding", "mirror_of", "validate"]
@@ -39,7 +48,7 @@ class Finding:
 
 
 def mirror_of(folder: Path) -> Mirror:
-    """The mirror in whose layout a folder is, by the names of its files.
+    """The mirror in whose layout a folder is: by the provenance of its files, else by their names.
 
     Raises:
         SourceError: not a folder.
@@ -50,8 +59,9 @@ def mirror_of(folder: Path) -> Mirror:
         raise SourceError(problem, file=folder)
     present = {path.name for path in folder.iterdir()}
     for mirror in catalog.mirrors().values():
-        if present & mirror.config_by_file.keys():
-            return mirror
+        declared = sorted(present & mirror.config_by_file.keys())
+        if declared:  # mirrors regenerated from another model share their file names with the published one
+            return next((maker for file in declared if (maker := _maker(folder / file))), mirror)
     problem = "no file here has a name that a mirror declares"
     raise UnknownNameError(problem, file=folder, found=sorted(present)[:5], expected=", ".join(catalog.mirrors()))
 
@@ -68,6 +78,27 @@ def validate(folder: Path, mirror: Mirror | None = None) -> Iterator[Finding]:
         UnknownNameError: no file has a declared name.
     """
     mirror = mirror or mirror_of(folder)
-    if mirror.validator is None:
-        return
-    yield from import_string(mirror.validator)(folder, mirror)
+    check = _check_readable if mirror.validator is None else import_string(mirror.validator)
+    yield from check(folder, mirror)
+
+
+def _maker(path: Path) -> Mirror | None:
+    """The mirror that a file was made for; None for published data."""
+    with suppress(SchemaError):  # the validator reports it
+        record = provenance.read(path)
+        return None if record is None else catalog.mirrors().get(record.mirror)
+    return None
+
+
+def _check_readable(folder: Path, mirror: Mirror) -> Iterator[Finding]:
+    """What holds for any mirror: every row of every file can be read under its schema."""
+    for family in mirror.families:
+        for config in family.configs:
+            path = folder / config.file
+            for split in family.splits if path.exists() else ():
+                try:
+                    reader = import_string(family.reader)(Request(mirror=mirror, config=config, split=split))
+                    for shard in reader.shards(path):
+                        deque(reader.tables(path, shard), maxlen=0)
+                except CircuitArtifactsError as error:
+                    yield Finding.of(error, "readable" if isinstance(error, FormatError) else "schema", config.file)

@@ -76,4 +76,6 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation, False
     members = [member for member in get_args(annotation) if member is not type(None)]
-    return members[0], len(members) < len(get_args(annotation))
+    if len(members) > 1:  # no column holds two types: the caller will find no Arrow type for the union
+        return annotation, False
+    return members[0], True

@@ -42,7 +42,8 @@ def build(work: Path, out: Path) -> None:
         source = work / MIRROR.configs[name].file
         record = provenance.read(source)
         if record is None:
-            raise SystemExit(f"{source} carries no provenance")
+            msg = f"{source} carries no provenance"
+            raise SystemExit(msg)
         target = out / MIRROR.family_by_name[f"packed_{name}"].file
         table = read_table(MIRROR, MIRROR.configs[name], source)
         table = table.replace_schema_metadata({provenance.KEY: record.embedded()})

@@ -16,8 +16,8 @@ import pandas as pd
 
 from circuit_artifacts import catalog
 from circuit_artifacts.csp_atlas.tables import read_target_checker
-from circuit_artifacts.errors import UnknownNameError
-from circuit_artifacts.formats.hdf5 import open_hdf5, read_strings
+from circuit_artifacts.errors import UnknownNameError, located
+from circuit_artifacts.formats.hdf5 import open_dataset, open_group, open_hdf5, read_strings
 from circuit_artifacts.formats.hdf5_leaves import read_layers
 from circuit_artifacts.formats.reader import Shape, read_table
 from circuit_artifacts.schemas.csp_vocabulary import split_pair
@@ -87,15 +87,7 @@ def masks_array(
         FormatError: it is truncated.
         SchemaError: it is not what the schema declares.
     """
-    if which not in _MASKS:
-        problem = f"there are no masks called {which!r}"
-        raise UnknownNameError(problem, expected=", ".join(_MASKS))
-    family, group = _MASKS[which]
-    config = _config(mirror, family, eps, cons)
-    path = _path(config, mirror, data_root)
-    shape = Shape.of(path, catalog.mirror(mirror))
-    labels, masks = read_layers(path, group, dtype=np.bool_, shape=shape, config=config)
-    return LabelledMasks(masks, labels)
+    return _masks(which, eps, cons, data_root, mirror)[1]
 
 
 def load_universal_masks(
@@ -137,8 +129,9 @@ def load_pair_masks(
     Raises:
         UnknownNameError: no such layer.
     """
-    masks, labels = masks_array(eps, cons, "pair", data_root=data_root, mirror=mirror)
-    pairs = [split_pair(label) for label in labels]
+    path, (masks, labels) = _masks("pair", eps, cons, data_root, mirror)
+    with located(path):
+        pairs = [split_pair(label) for label in labels]
     if layer is None:
         return _as_sets(masks, pairs)
     if not 0 <= layer < masks.shape[1]:
@@ -154,7 +147,9 @@ def load_concept_inventory(
     """The AST nodes and the builtin objects that a mask file names, in its order."""
     path = _path(_config(mirror, "masks", eps, cons), mirror, data_root)
     with open_hdf5(path) as file:
-        return read_strings(file["metadata/ast_nodes"]), read_strings(file["metadata/builtin_objs"])
+        metadata = open_group(file, "metadata")
+        nodes, builtins = (read_strings(open_dataset(metadata, name)) for name in ("ast_nodes", "builtin_objs"))
+    return nodes, builtins
 
 
 def load_prompts(
@@ -199,6 +194,20 @@ def load_token_independence(
 ) -> pd.DataFrame:
     """One of the three token-independence tables."""
     return _frame(f"token_independence_{kind}", mirror, data_root)
+
+
+def _masks(
+    which: Which, eps: float, cons: float, data_root: PathLike | None, mirror: str
+) -> tuple[Path, LabelledMasks]:
+    if which not in _MASKS:
+        problem = f"there are no masks called {which!r}"
+        raise UnknownNameError(problem, expected=", ".join(_MASKS))
+    family, group = _MASKS[which]
+    config = _config(mirror, family, eps, cons)
+    path = _path(config, mirror, data_root)
+    shape = Shape.of(path, catalog.mirror(mirror))
+    labels, masks = read_layers(path, group, dtype=np.bool_, shape=shape, config=config)
+    return path, LabelledMasks(masks, labels)
 
 
 def _config(mirror: str, family: str, eps: float, cons: float) -> Config:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from circuit_artifacts.compute.csp.decomposition import parse_target_checker
 from circuit_artifacts.errors import SchemaError, located
-from circuit_artifacts.formats.hdf5 import child_names, open_group, open_hdf5, read_strings
+from circuit_artifacts.formats.hdf5 import child_names, open_dataset, open_group, open_hdf5, read_strings
 from circuit_artifacts.formats.hdf5_leaves import check_setting
 from circuit_artifacts.formats.reader import Shape
 from circuit_artifacts.formats.tabular import WholeTableReader, read_csv
@@ -78,21 +78,19 @@ class MaskSimilarityReader(WholeTableReader):
                 ("ast", "ast_nodes", "jaccard_ast_matrix"),
                 ("builtin", "builtin_objs", "jaccard_builtin_matrix"),
             ):
-                for group, name in ((metadata, names), (metrics, matrix_name)):
-                    if name not in group:
-                        problem = "a declared dataset is missing"
-                        raise SchemaError(problem, file=path, where=f"{group.name}/{name}", found=sorted(group))
-                concepts = np.array([concept_key(kind, name) for name in read_strings(metadata[names])], dtype=object)
-                matrix = np.asarray(metrics[matrix_name][()], dtype=np.float64)
-                if matrix.shape != (len(concepts), len(concepts)):
-                    problem = "the matrix does not fit its list of names"
+                stored, cells = read_strings(open_dataset(metadata, names)), open_dataset(metrics, matrix_name)
+                with located(path):
+                    concepts = np.array([concept_key(kind, name) for name in stored], dtype=object)
+                if cells.shape != (len(concepts), len(concepts)) or cells.dtype.kind != "f":
+                    problem = "the matrix is not of numbers, or does not fit its list of names"
                     raise SchemaError(
                         problem,
                         file=path,
                         where=f"/metrics/{matrix_name}",
-                        found=matrix.shape,
-                        expected=(len(concepts),) * 2,
+                        found=f"{cells.dtype} {cells.shape}",
+                        expected=f"float64 {(len(concepts),) * 2}",
                     )
+                matrix = np.asarray(cells[()], dtype=np.float64)
                 columns["kind"].append(np.full(matrix.size, kind, dtype=object))
                 columns["concept_a"].append(np.repeat(concepts, len(concepts)))
                 columns["concept_b"].append(np.tile(concepts, len(concepts)))
@@ -114,8 +112,12 @@ class ConceptReader(WholeTableReader):
         """
         with open_hdf5(path) as file:
             metadata = open_group(file, "metadata")
-            kinds = {"ast": read_strings(metadata["ast_nodes"]), "builtin": read_strings(metadata["builtin_objs"])}
-            pairs = [split_pair(key) for key in child_names(open_group(file, "pair_masks/layer_0"))]
+            kinds = {
+                kind: read_strings(open_dataset(metadata, names))
+                for kind, names in (("ast", "ast_nodes"), ("builtin", "builtin_objs"))
+            }
+            with located(path):
+                pairs = [split_pair(key) for key in child_names(open_group(file, "pair_masks/layer_0"))]
         counts = {
             "ast": pd.Series([node for node, _ in pairs]).value_counts(),
             "builtin": pd.Series([builtin for _, builtin in pairs]).value_counts(),

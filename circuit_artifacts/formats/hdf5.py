@@ -139,14 +139,17 @@ def read_scalars(group: h5py.Group, names: Sequence[str], dtype: DTypeLike) -> N
         FormatError: damaged data.
     """
     wanted = np.dtype(dtype)
+    memory_type = h5t.py_create(wanted, logical=True)
+    links = links_of(group)
     values = np.zeros(len(names), wanted)
     for row, name in enumerate(names):
-        dataset = open_dataset(group, name)
+        dataset = _open_declared(group, name, links.get(name))
         with located(group, name):
             shape, found = dataset.shape, dataset.dtype
             fits = shape in {(), (1,)} and found.kind in "biuf" and np.can_cast(found, wanted, "safe")
+            fits = fits and (found.kind == "b") == (wanted.kind == "b") and h5py.check_enum_dtype(found) is None
             if fits:
-                values[row] = dataset[()].item()
+                dataset.id.read(h5s.ALL, h5s.ALL, values[row : row + 1], memory_type)
         if not fits:
             described = f"{found} {shape}"
             raise schema_error(group, name, "not the declared scalar", found=described, expected=f"{wanted} ()")
@@ -207,21 +210,24 @@ def _python_value(value: Any, file: h5py.File) -> Any:
     return value
 
 
+def _open_declared(group: h5py.Group, name: str, link: Link | None) -> h5py.Dataset:
+    """Open a dataset whose link is known: as :func:`open_dataset` does, at a fraction of its cost."""
+    if link is None or not link.is_hard:
+        return open_dataset(group, name)
+    with located(group, name):
+        identifier = h5o.open(group.id, name.encode("utf-8", "surrogateescape"))
+    if not isinstance(identifier, h5d.DatasetID):
+        raise schema_error(group, name, "not a dataset", found=type(identifier).__name__, expected="Dataset")
+    dataset = h5py.Dataset(identifier)
+    refuse_foreign_storage(dataset)
+    return dataset
+
+
 def _open_vector(
     group: h5py.Group, name: str, link: Link | None, *, wanted: np.dtype[Any], width: int | None
 ) -> h5py.Dataset:
-    """Open one dataset with the library, and check everything that was declared."""
-    if link is None:
-        raise schema_error(group, name, "a declared dataset is missing", found="nothing", expected=f"{wanted} vector")
-    if link.is_hard:
-        with located(group, name):
-            identifier = h5o.open(group.id, name.encode("utf-8", "surrogateescape"))
-        if not isinstance(identifier, h5d.DatasetID):
-            raise schema_error(group, name, "not a dataset", found=type(identifier).__name__, expected="Dataset")
-        dataset = h5py.Dataset(identifier)
-        refuse_foreign_storage(dataset)
-    else:
-        dataset = open_dataset(group, name)
+    """Open one dataset, and check everything that was declared."""
+    dataset = _open_declared(group, name, link)
     with located(group, name):
         shape, found, size = dataset.shape, dataset.dtype, dataset.id.get_type().get_size()
     if wanted == np.bool_:

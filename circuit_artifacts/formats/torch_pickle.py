@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,13 +67,15 @@ def _unsafe_globals(path: Path, *, is_zip: bool) -> set[str]:
     if is_zip:
         return set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     # Torch's own scan reads zip files only. A legacy file is a row of pickles; their opcodes are listed, never run.
-    allowed = {f"{item.__module__}.{item.__name__}" for item in _plain(torch.serialization.get_safe_globals())}
+    allowed = {_dotted_name(item) for item in torch.serialization.get_safe_globals()}
     with path.open("rb") as file:
-        return {name for name in _legacy_globals(file) if name.split(".")[0] not in {"torch", "collections"}} - allowed
+        named = _legacy_globals(file)
+    # What torch's unpickler itself lets through is left to it; this scan is for the message.
+    return {name for name in named if name.split(".")[0] not in {"torch", "collections", "_codecs"}} - allowed
 
 
-def _plain(items: Iterable[Any]) -> Iterable[Any]:
-    return (item[0] if isinstance(item, tuple) else item for item in items)
+def _dotted_name(item: AllowedGlobal) -> str:
+    return str(item[1]) if isinstance(item, tuple) else f"{item.__module__}.{item.__qualname__}"
 
 
 def _legacy_globals(file: BinaryIO) -> set[str]:

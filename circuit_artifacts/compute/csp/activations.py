@@ -190,7 +190,7 @@ class _Sums:
 
     def finish(self, n_prompts: npt.NDArray[np.int64], thresholds: tuple[float, ...]) -> ActivationStatistics:
         """The sums in the published dtypes; at least one batch must have been added."""
-        assert self._activation is not None and self._counts is not None  # noqa: S101, PT018 - for the type checker
+        assert self._activation is not None and self._counts is not None  # noqa: PT018 - for the type checker
         counts = self._counts.numpy()
         return ActivationStatistics(
             self._activation.float().numpy(), counts[0], n_prompts, counts[1:] if thresholds else None, thresholds

@@ -53,14 +53,15 @@ def length_sorted_batches(sequences: Sequence[Sequence[int]], *, batch_tokens: i
     The padding is on the right, where no real token can see it. The order is deterministic.
     """
     lengths = np.array([len(ids) for ids in sequences], dtype=np.int64)
+    widths = np.maximum(lengths, 1)  # an empty sequence takes a place of padding
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
         stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * lengths[order[stop]] <= batch_tokens:
+        while stop < len(order) and (stop + 1 - start) * widths[order[stop]] <= batch_tokens:
             stop += 1
         rows = order[start:stop]
-        ids = torch.full((len(rows), max(int(lengths[rows].max()), 1)), pad_id, dtype=torch.int64)
+        ids = torch.full((len(rows), int(widths[rows].max())), pad_id, dtype=torch.int64)
         for position, row in enumerate(rows):
             ids[position, : lengths[row]] = torch.tensor(sequences[row], dtype=torch.int64)
         yield Batch(rows, ids, torch.from_numpy(lengths[rows]))

@@ -125,8 +125,8 @@ def load_model(
             safetensors, or a Hub id of either kind.
         device: where the weights go.
         dtype: their floating type.
-        sparse: turn mostly-zero weight matrices of the circuit-sparsity family into compressed rows: always,
-            never, or where that is faster (``auto``: float32 on a CPU, matrices below the measured break-even).
+        sparse: turn weight matrices of the circuit-sparsity family into compressed rows: all that are at least half
+            zeros, none, or those where that is faster (``auto``: float32 on a CPU, below the measured break-even).
         revision: Hub branch, tag or commit.
 
     Returns:
@@ -156,7 +156,7 @@ def load_model(
     if isinstance(model, CircuitTransformer) and sparse:
         worthwhile = torch.device(device).type == "cpu" and dtype == torch.float32
         if sparse != "auto":
-            sparsify_linear(model, max_density=1.0)
+            sparsify_linear(model, max_density=0.5, min_entries=0)
         elif worthwhile:
             sparsify_linear(model)
     digest = None if resolved.revision else _sha256(files)

@@ -211,7 +211,7 @@ class CircuitConfig:
         known = {key: value for key, value in values.items() if key in fields}
         dropped = []
         for key, value in values.items():
-            if key in fields:
+            if key in fields or (key in _ALIASES and value is None):
                 continue
             if key in _ALIASES:
                 target = _ALIASES[key]

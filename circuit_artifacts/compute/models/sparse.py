@@ -92,5 +92,9 @@ def _compress(weight: Tensor) -> Tensor:
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         rows = weight.to_sparse_csr()
         return torch.sparse_csr_tensor(
-            rows.crow_indices().to(torch.int32), rows.col_indices().to(torch.int32), rows.values(), size=rows.shape
+            rows.crow_indices().to(torch.int32),
+            rows.col_indices().to(torch.int32),
+            rows.values(),
+            size=rows.shape,
+            check_invariants=True,
         )

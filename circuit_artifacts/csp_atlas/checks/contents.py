@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -148,8 +148,10 @@ class Contents:
         """Layers and width by provenance, else those of the published data."""
         record = self.record(config)
         published = Shape(self.mirror.n_layers, self.mirror.width)
-        return published if record is None else Shape(
-            record.n_layers or published.n_layers, record.width or published.width
+        return (
+            published
+            if record is None
+            else Shape(record.n_layers or published.n_layers, record.width or published.width)
         )
 
     def parameters(self, config: Config) -> StageParameters | None:
@@ -181,18 +183,15 @@ def note(rule: str, file: str, where: str, message: str) -> Finding:
     return Finding(level="note", rule=rule, file=file, where=where, message=message)
 
 
-def guarded(
-    rule: str, file: str, check: Callable[[], Iterable[Finding]], level: Literal["error", "note"] = "error"
-) -> Iterator[Finding]:
-    """The findings of a check; an error that it raises becomes its last one."""
+def guarded(rule: str, file: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings of a check; an error that the check raises becomes its last one."""
     try:
-        yield from check()
+        yield from findings
     except CircuitArtifactsError as fault:
-        finding = Finding.of(fault, rule, file)
-        yield finding if level == "error" else note(rule, file, finding.where, finding.message)
+        yield Finding.of(fault, rule, file)
 
 
-def limited(findings: Sequence[Finding] | Iterator[Finding], total: int | None = None) -> Iterator[Finding]:
+def limited(findings: Iterable[Finding], total: int | None = None) -> Iterator[Finding]:
     """The first findings of one rule in one file, then one that says how many there are beside them.
 
     Args:

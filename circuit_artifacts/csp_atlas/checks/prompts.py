@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from circuit_artifacts.compute.csp.checkers import concept_absent, generate_checker_candidates
+from circuit_artifacts.compute.csp.checkers import CheckerKind, concept_absent, generate_checker_candidates
 from circuit_artifacts.compute.csp.prompts import generate_object_prompts
 from circuit_artifacts.csp_atlas.checks.contents import Contents, error, limited, note
 from circuit_artifacts.schemas.csp_vocabulary import KEYWORDS, pair_key
@@ -43,9 +43,11 @@ def check_prompts(contents: Contents) -> Iterator[Finding]:
             yield from _compare_with_candidates(contents, config, frame)
 
 
-def _check_numbering(contents: Contents, config: Config, frame: pd.DataFrame, group: pd.Series[str]) -> Iterator[Finding]:
+def _check_numbering(
+    contents: Contents, config: Config, frame: pd.DataFrame, group: pd.Series[str]
+) -> Iterator[Finding]:
     sizes = group.groupby(group, sort=False).size()
-    contents.prompts_per_group[config.family.name] = sizes.to_dict()
+    contents.prompts_per_group[config.family.name] = {str(key): int(size) for key, size in sizes.items()}
     expected = frame.groupby(group).cumcount()
     wrong = np.flatnonzero(frame["variation_id"] != expected)
     yield from limited(
@@ -61,8 +63,8 @@ def _check_numbering(contents: Contents, config: Config, frame: pd.DataFrame, gr
         ]
     )
     odd = sizes[sizes != _VARIATIONS]
-    if contents.published and len(odd):
-        message = f"{len(odd)} of {len(sizes)} groups have other than {_VARIATIONS} prompts, such as {odd.index[0]}: "
+    if contents.published and config.family.name == "object_prompts" and len(odd):
+        message = f"{len(odd)} of {len(sizes)} pairs have other than {_VARIATIONS} prompts, such as {odd.index[0]}: "
         yield note("variations", config.file, "", message + f"{odd.iloc[0]}")
 
 
@@ -98,7 +100,9 @@ def _check_losses(contents: Contents, config: Config, frame: pd.DataFrame, pairs
     above = means[means > limit]
     yield from limited(
         [
-            error("loss-filter", config.file, str(pair), f"mean sequence_loss {mean:.3f} nats, expected at most {limit}")
+            error(
+                "loss-filter", config.file, str(pair), f"mean sequence_loss {mean:.3f} nats, expected at most {limit}"
+            )
             for pair, mean in above.items()
         ]
     )
@@ -115,7 +119,9 @@ def _check_object_texts(config: Config, frame: pd.DataFrame) -> Iterator[Finding
         if occurring is None:
             faults.append(error("text-parses", config.file, f"prompt_text, row {row}", "this is not Python"))
         elif node not in occurring:
-            faults.append(error("text-node", config.file, f"prompt_text, row {row}", f"there is no {node} in this text"))
+            faults.append(
+                error("text-node", config.file, f"prompt_text, row {row}", f"there is no {node} in this text")
+            )
         elif not verified:
             message = f"False, although the text holds {node}; unverified prompts are not kept"
             faults.append(error("ast-verified", config.file, f"ast_verified, row {row}", message))
@@ -174,7 +180,7 @@ def _compare_with_candidates(contents: Contents, config: Config, frame: pd.DataF
     """Whether published checker prompts are among the candidates that the generator gives (csp_atlas spec 11.8)."""
     if not contents.published or frame["object"].nunique() < _WHOLE_OBJECTS:
         return
-    kind = "checker" if config.family.name == "checker_prompts" else "token_checker"
+    kind: CheckerKind = "checker" if config.family.name == "checker_prompts" else "token_checker"
     candidates = {(c.object, c.prompt_text) for c in generate_checker_candidates(kind)}
     rows = list(zip(frame["object"].tolist(), frame["prompt_text"].tolist(), strict=True))
     strange = [row for row, text in enumerate(rows) if text not in candidates]

@@ -72,7 +72,7 @@ def random_statistics(n_groups: int, *, seed: int = 0) -> ActivationStatistics:
     count = np.where(
         random.random(shape, np.float32) < 0.25, random.integers(1, PROMPTS + 1, shape, np.int32), np.int32(0)
     )
-    activation_sum = count * random.random(shape, np.float32)
+    activation_sum = count.astype(np.float32) * random.random(shape, np.float32)
     return ActivationStatistics(activation_sum, count, np.full(n_groups, PROMPTS, np.int64))
 
 

@@ -289,7 +289,12 @@ class Sources:
             if plan.action == "derive" and plan.step is not None:
                 pending.setdefault(plan.step.name, []).append(plan)
         inputs = [plan for wanted in pending.values() for w in wanted for plan in w.inputs]
-        input_paths = self._execute(list({plan.config.file: plan for plan in inputs}.values())) if inputs else {}
+        try:
+            input_paths = self._execute(list({plan.config.file: plan for plan in inputs}.values())) if inputs else {}
+        except MissingArtifactError as error:  # what was asked for is missing, for want of the input
+            product = next(iter(pending.values()))[0]
+            attempts = (*product.attempts, f"{product.source}: {error.problem}")
+            raise self._missing(replace(product, attempts=attempts)) from error
         for wanted in pending.values():
             self._run(wanted, input_paths)
         return paths
@@ -332,7 +337,7 @@ class Sources:
                 return self._use(plan.config, path, f"the Hub, {repository}")
         if plan.fallback is not None:
             logger.info("%s is not to be had from the Hub; deriving it", plan.config.file)
-            return plan.fallback
+            return replace(plan.fallback, attempts=tuple(attempts))
         attempts.extend(self._why_not(plan.config))
         return Plan(config=plan.config, action="missing", source="nowhere", attempts=tuple(attempts))
 

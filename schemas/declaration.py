@@ -53,7 +53,6 @@ class Family:
         settings: the grid of settings the family exists for; empty for a single file.
         optional: the publisher may not have released it; a validator does not ask for it.
         loadable: False for files that are only an input of a step.
-        check: "module:function" that checks one file on its own, for the validator.
         attributes: for HDF5, axis of the setting -> the names its attribute on ``/metadata`` may have.
     """
 
@@ -65,7 +64,6 @@ class Family:
     settings: tuple[Setting, ...] = ()
     optional: bool = False
     loadable: bool = True
-    check: str | None = None
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property

@@ -60,6 +60,7 @@ def export(work: Path, out: Path) -> None:
     (out / "tokenizer.json").write_text(Tokenizer.to_str(tokenizer))
     stored, metadata = pack(model.state_dict())
     save_file(stored, out / "model.safetensors", metadata=metadata)
+    (out / "model.safetensors").chmod(0o644)  # the library writes it for the owner only
 
     shipped = load_model(out)
     after = {name: losses(shipped, rows) for name, rows in held_out.items()}

@@ -6,6 +6,7 @@ import pickle  # noqa: TID251 - only to see that declarations can be sent to wor
 import re
 
 import pytest
+
 from circuit_artifacts import catalog
 from circuit_artifacts.errors import UnknownNameError
 from circuit_artifacts.registration import BUILDER_MODULES

@@ -24,12 +24,13 @@ def test_a_library_call_shows_nothing(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_inside_shown_the_bar_counts_steps_and_earlier_work() -> None:
     console = _console()
-    with shown(console), mock.patch.object(Progress, "add_task", autospec=True, return_value=0) as add:
-        with (
-            mock.patch.object(Progress, "advance", autospec=True) as advance,
-            mock.patch.object(Progress, "remove_task"),
-        ):
-            assert list(track([2, 3], "reading", total=10, step=lambda n: n, done=5)) == [2, 3]
+    with (
+        shown(console),
+        mock.patch.object(Progress, "add_task", autospec=True, return_value=0) as add,
+        mock.patch.object(Progress, "advance", autospec=True) as advance,
+        mock.patch.object(Progress, "remove_task"),
+    ):
+        assert list(track([2, 3], "reading", total=10, step=lambda n: n, done=5)) == [2, 3]
     add.assert_called_once_with(mock.ANY, "reading", total=10, completed=5)
     assert [call.args[1:] for call in advance.call_args_list] == [(0, 2), (0, 3)]
 
@@ -61,18 +62,18 @@ def test_an_error_in_the_work_takes_its_bar_away(inside: bool) -> None:
             raise ValueError
 
     if not inside:
-        with pytest.raises(ValueError):  # noqa: PT011 - raised above
+        with pytest.raises(ValueError):
             fail()
         return
     with shown(_console()):
         current = progress._progress.get()
         assert current is not None
-        with pytest.raises(ValueError):  # noqa: PT011 - raised above
+        with pytest.raises(ValueError):
             fail()
         assert current.tasks == []
 
 
 def test_after_shown_nothing_is_shown_even_if_it_failed() -> None:
-    with pytest.raises(ValueError), shown(_console()):  # noqa: PT011, PT012 - raised here
+    with pytest.raises(ValueError), shown(_console()):
         raise ValueError
     assert progress._progress.get() is None

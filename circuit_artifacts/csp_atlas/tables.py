@@ -110,33 +110,29 @@ class ConceptReader(WholeTableReader):
         Raises:
             SchemaError: the name lists or the pair masks are missing.
         """
-        with open_hdf5(path) as file:
+        with open_hdf5(path) as file, located(path):
             metadata = open_group(file, "metadata")
-            kinds = {
+            listed = {
                 kind: read_strings(open_dataset(metadata, names))
                 for kind, names in (("ast", "ast_nodes"), ("builtin", "builtin_objs"))
             }
-            with located(path):
-                pairs = [split_pair(key) for key in child_names(open_group(file, "pair_masks/layer_0"))]
+            concepts = [(concept_key(kind, name), kind, name) for kind, names in listed.items() for name in names]
+            pairs = [split_pair(key) for key in child_names(open_group(file, "pair_masks/layer_0"))]
         counts = {
             "ast": pd.Series([node for node, _ in pairs]).value_counts(),
             "builtin": pd.Series([builtin for _, builtin in pairs]).value_counts(),
         }
-        rows = []
-        for kind, names in kinds.items():
-            for name in names:
-                concept = concept_key(kind, name)
-                keyword = KEYWORDS[concept].keyword if concept in KEYWORDS else None
-                rows.append(
-                    {
-                        "concept": concept,
-                        "kind": kind,
-                        "name": name,
-                        "keyword": keyword,
-                        "testable": keyword is not None,
-                        "n_pairs": int(counts[kind].get(name, 0)),
-                    }
-                )
+        rows = [
+            {
+                "concept": concept,
+                "kind": kind,
+                "name": name,
+                "keyword": KEYWORDS[concept].keyword if concept in KEYWORDS else None,
+                "testable": concept in KEYWORDS,
+                "n_pairs": int(counts[kind].get(name, 0)),
+            }
+            for concept, kind, name in concepts
+        ]
         return pa.Table.from_pylist(rows, schema=self.schema(path))
 
 

@@ -6,6 +6,7 @@ paths are opened; the braces of the last part capture columns from the key.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -78,9 +79,10 @@ class LeafReader:
                     _same_keys(group, child_names(group), names)
                     values[column] = read_vectors(group, names, dtype=_NUMPY_TYPES[column], width=shape.width)
                 else:
-                    values[column] = read_scalars(open_group(file, group_path), names, dtype=np.int64)
+                    group = open_group(file, group_path)
+                    values[column] = read_scalars(group, names, dtype=np.int64)
             schema = self.schema(path)
-            keys = {name: split_key(pattern, name, file) for name in names}
+            keys = {name: split_key(pattern, name, group) for name in names}
         yield pa.Table.from_arrays([_column(f, shard, split.key, keys, values) for f in schema], schema=schema)
 
 
@@ -91,20 +93,25 @@ def active_dimensions(masks: npt.NDArray[np.bool_]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(dimensions.astype(np.uint16)))
 
 
-def split_key(pattern: str, key: str, where: h5py.HLObject) -> dict[str, str]:
+def split_key(pattern: str, key: str, group: h5py.Group) -> dict[str, str]:
     """The columns that the last part of a pattern captures from a key, split at the first separator.
 
     Raises:
         SchemaError: the key is not of this form.
     """
     last = pattern.rpartition("/")[2]
-    match = re.fullmatch(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+?)", re.escape(last)), key, flags=re.DOTALL)
+    match = _key_expression(last).fullmatch(key)
     if match is None:
         problem = "the key is not of its form"
         raise SchemaError(
-            problem, file=where.file.filename, where=pattern.replace(last, key), found=repr(key), expected=last
+            problem, file=group.file.filename, where=f"{group.name}/{key}", found=repr(key), expected=last
         )
     return match.groupdict()
+
+
+@functools.cache
+def _key_expression(form: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+?)", re.escape(form)), flags=re.DOTALL)
 
 
 def check_setting(file: h5py.File, config: Config) -> None:
@@ -119,7 +126,8 @@ def check_setting(file: h5py.File, config: Config) -> None:
     for axis, names in config.family.attributes.items():
         for name in names:
             found, expected = attributes.get(name), config.setting[axis]
-            if found is not None and not np.isclose(found, expected, rtol=1e-6, atol=0):
+            agrees = isinstance(found, int | float) and np.isclose(found, expected, rtol=1e-6, atol=0)
+            if found is not None and not agrees:
                 problem = "the attribute contradicts the file name"
                 raise SchemaError(
                     problem,
@@ -171,7 +179,12 @@ def read_layers(
 def _declared_layers(file: h5py.File, shape: Shape) -> int:
     """The file's own `n_layers`, where it has one (checker files do not)."""
     declared = read_attributes(open_group(file, "metadata")).get("n_layers") if "metadata" in file else None
-    return shape.n_layers if declared is None else int(declared)
+    if declared is None:
+        return shape.n_layers
+    if not isinstance(declared, int) or declared < 1:
+        problem = "the number of layers is not a positive integer"
+        raise SchemaError(problem, file=file.filename, where="/metadata@n_layers", found=repr(declared))
+    return declared
 
 
 def _same_keys(group: h5py.Group, found: list[str], expected: list[str]) -> None:

@@ -39,8 +39,15 @@ def create_hdf5(path: str | os.PathLike[str], *, oldest_reader: str = "v110") ->
     Raises:
         OSError: the file could not be written; nothing is left behind.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "x", libver=(oldest_reader, "latest")) as file:
+    # Built in memory: when a disk fills up under an open file, HDF5 crashes the interpreter at its end.
+    versions = (oldest_reader, "latest")
+    with (
+        atomic_path(path) as temporary,
+        h5py.File(temporary.name, "x", libver=versions, driver="core", backing_store=False, block_size=2**20) as file,
+    ):
         yield file
+        file.flush()
+        temporary.write_bytes(file.id.get_file_image())
 
 
 def write_vectors(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import pyarrow as pa
 
 from circuit_artifacts import provenance
+from circuit_artifacts.errors import UnknownNameError
 from circuit_artifacts.schemas.common import arrow_schema
 from circuit_artifacts.schemas.declaration import Config, Mirror, Split, import_string
 
@@ -25,12 +26,20 @@ class Request:
 
     Attributes:
         mask_format: "indices" gives masks as sorted lists of active dimensions, "dense" as boolean vectors.
+
+    Raises:
+        UnknownNameError: no such mask format.
     """
 
     mirror: Mirror
     config: Config
     split: Split
     mask_format: MaskFormat = "indices"
+
+    def __post_init__(self) -> None:
+        if self.mask_format not in get_args(MaskFormat):
+            problem = f"there is no mask_format {self.mask_format!r}"
+            raise UnknownNameError(problem, expected=", ".join(get_args(MaskFormat)))
 
 
 @dataclass(frozen=True)

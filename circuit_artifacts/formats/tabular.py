@@ -120,7 +120,7 @@ def read_csv(path: Path, schema: pa.Schema) -> pa.Table:
         column_types={field.name: field.type for field in schema}, strings_can_be_null=False, null_values=[""]
     )
     try:
-        with path.open(newline="", encoding="utf-8") as text:
+        with path.open(newline="", encoding="utf-8-sig") as text:
             _check_columns(path, next(csv.reader(text), []), schema.names)
         table = pa.csv.read_csv(path, convert_options=options)
     except FileNotFoundError as error:

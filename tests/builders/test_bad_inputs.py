@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import circuit_artifacts
 import datasets
 import h5py
 import numpy as np
@@ -15,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from atlas_fixture import Atlas
+
+import circuit_artifacts
 from circuit_artifacts import catalog, csp_atlas
 from circuit_artifacts.errors import CircuitArtifactsError, FormatError, SchemaError
 from circuit_artifacts.formats.reader import read_table
@@ -179,7 +180,9 @@ def everywhere(folder: Path, config_name: str, split: str, error: type[Exception
 
 
 @pytest.mark.parametrize(("spoil", "error", "pattern"), HDF5, ids=[case[0].__name__ for case in HDF5])
-def test_hdf5(atlas: Atlas, tmp_path: Path, spoil: Callable[[Path], None], error: type[Exception], pattern: str) -> None:
+def test_hdf5(
+    atlas: Atlas, tmp_path: Path, spoil: Callable[[Path], None], error: type[Exception], pattern: str
+) -> None:
     path = tmp_path / catalog.config("csp-atlas", MASKS).file
     shutil.copy(atlas.folder / path.name, path)
     spoil(path)

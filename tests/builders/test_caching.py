@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import circuit_artifacts
 import datasets
 import h5py
 import pytest
 from atlas_fixture import Atlas, write_atlas
+
+import circuit_artifacts
 from circuit_artifacts.builders import base, locating
 from circuit_artifacts.errors import MissingArtifactError, SourceError
 
@@ -178,5 +179,5 @@ def test_builder_modules_hold_one_builder_each() -> None:
     # `datasets` imports a module by its name and takes the first builder class that it finds there.
     assert issubclass(base.ArtifactBuilder, datasets.ArrowBasedBuilder)
     for name in ("csp-atlas", "csp-atlas-mini"):
-        assert datasets.load_dataset_builder(name, MASKS).MIRROR == name
+        assert name == datasets.load_dataset_builder(name, MASKS).MIRROR
         assert type(datasets.load_dataset_builder(name, MASKS)).BUILDER_CONFIGS

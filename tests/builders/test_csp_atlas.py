@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import circuit_artifacts
 import datasets
 import h5py
 import numpy as np
@@ -13,6 +12,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from atlas_fixture import Atlas, write_atlas
+
+import circuit_artifacts
 from circuit_artifacts import catalog
 
 N_LAYERS, WIDTH = 8, 2048
@@ -291,9 +292,7 @@ def test_decomposition_cells_become_numbers(atlas: Atlas) -> None:
 
 def test_similarities_are_the_jaccard_of_layer_four(atlas: Atlas) -> None:
     # Holds down: rows and columns of the matrices that follow another order than the two name lists.
-    masks = {
-        row["concept"]: set(row["active"]) for row in load(atlas, MASKS, split="universal") if row["layer"] == 4
-    }
+    masks = {row["concept"]: set(row["active"]) for row in load(atlas, MASKS, split="universal") if row["layer"] == 4}
     rows = load(atlas, "mask_similarity_eps0.5_cons0.8", split="train").to_list()
     n_ast = sum(concept.startswith("ast__") for concept in masks)
     assert len(rows) == n_ast**2 + (len(masks) - n_ast) ** 2
@@ -320,7 +319,11 @@ def test_concepts_count_the_pairs_behind_them(atlas: Atlas) -> None:
 def test_layers_follow_numeric_order(tmp_path: Path) -> None:
     # Holds down: layer_10 before layer_2, as names sort, and widths or layers taken for the published ones.
     small = write_atlas(tmp_path, pairs=[("For", "list"), ("For", "int")], n_prompts=4, width=48, n_layers=12)
-    for config, split in ((MASKS, "universal"), ("object_activations", "train"), ("target_checker_eps0.1_cons0.2", "train")):
+    for config, split in (
+        (MASKS, "universal"),
+        ("object_activations", "train"),
+        ("target_checker_eps0.1_cons0.2", "train"),
+    ):
         streamed = [row["layer"] for row in load(small, config, split=split, streaming=True)]
         assert list(load(small, config, split=split)["layer"]) == streamed
         assert list(dict.fromkeys(streamed)) == list(range(12))

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import circuit_artifacts
 import datasets
 import datasets.inspect
 import datasets.load
 import pytest
 from atlas_fixture import Atlas
+
+import circuit_artifacts
 from circuit_artifacts import catalog
 
 MASKS = "masks_eps0.5_cons0.8"
@@ -133,9 +134,7 @@ def test_other_names_pass_through(tmp_path: Path) -> None:
 
 
 @stock_csv_leaves_files_open
-def test_the_working_directory_does_not_matter(
-    atlas: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_working_directory_does_not_matter(atlas: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Holds down: a folder of our name, or many files, that take the place of the mirror.
     for number in range(1000):
         (tmp_path / f"unrelated_{number}.csv").touch()

@@ -8,11 +8,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import circuit_artifacts
 import datasets
 import pytest
 from atlas_fixture import Atlas, write_atlas
 from datasets.distributed import split_dataset_by_node
+
+import circuit_artifacts
 
 MASKS = "masks_eps0.5_cons0.8"
 

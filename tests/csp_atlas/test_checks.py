@@ -32,11 +32,6 @@ CHECKER_PROMPTS = "11B_checker_prompts.parquet"
 SUMS = "12_object_activations.h5"
 
 
-@pytest.fixture(scope="module")
-def atlas(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
-    return write_atlas(tmp_path_factory.mktemp("atlas"))
-
-
 @pytest.fixture
 def part(atlas: Atlas, tmp_path: Path) -> Callable[..., Path]:
     """Copies some files of the atlas, so that a test checks no more than it needs."""
@@ -86,10 +81,11 @@ def flip(where: str, dimension: int = 0) -> Callable[[Path], None]:
     return replace_dataset(where, change)
 
 
-def remove(where: str) -> Callable[[Path], None]:
+def remove(*places: str) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         with h5py.File(path, "r+") as file:
-            del file[where]
+            for where in places:
+                del file[where]
 
     return damage
 
@@ -266,7 +262,7 @@ INCONSISTENT: dict[str, tuple[Pathology, tuple[str, ...]]] = {
     "a concept of the pairs has no universal mask": (
         Pathology(
             MASKS,
-            lambda path: [remove(f"universal_masks/layer_{n}/builtin__list")(path) for n in range(8)] and None,
+            remove(*(f"universal_masks/layer_{layer}/builtin__list" for layer in range(8))),
             "universal-keys",
             "/universal_masks/layer_0/builtin__list",
         ),
@@ -278,6 +274,15 @@ INCONSISTENT: dict[str, tuple[Pathology, tuple[str, ...]]] = {
             replace_dataset("metrics/jaccard_ast_matrix", lambda matrix: matrix + np.eye(len(matrix))[::-1] * 0.001),
             "metrics",
             "/metrics/jaccard_ast_matrix[0, 13]",
+        ),
+        (),
+    ),
+    "a Jaccard matrix of another shape": (
+        Pathology(
+            MASKS,
+            replace_dataset("metrics/jaccard_builtin_matrix", lambda matrix: matrix[1:]),
+            "metrics",
+            "/metrics/jaccard_builtin_matrix",
         ),
         (),
     ),
@@ -473,12 +478,16 @@ def test_regenerated_files_may_have_another_shape_and_are_not_held_against_the_c
     found = list(validate(tmp_path))
     assert [f for f in found if f.level == "error"] == []
     assert not [f for f in found if f.rule.startswith(("card-", "published-"))]
-    for sidecar in tmp_path.glob(f"13_*{provenance.SUFFIX}"):
-        sidecar.unlink()
+    record = provenance.read(tmp_path / CHECKERS)
+    assert record is not None
+    other_rule = record.model_copy(update={"parameters": {**record.parameters, "rule": "per_prompt"}})
+    provenance.write_sidecar(tmp_path / CHECKERS, other_rule)
+    (tmp_path / f"{MASKS}{provenance.SUFFIX}").unlink()
     with h5py.File(tmp_path / MASKS, "r+") as file:
         del file.attrs[provenance.KEY]
     found = list(validate(tmp_path))
-    assert [(f.file, f.rule) for f in found if f.rule == "mixed-provenance"] == [(tmp_path.name, "mixed-provenance")]
+    assert MASKS in next(f.message for f in found if f.rule == "mixed-provenance")
+    assert [f.file for f in found if f.rule == "masks-from-activations"] == [CHECKERS]  # not recomputed: counts lacking
     vectors = [f for f in found if f.file == MASKS and f.rule == "vector"]
     assert "expected bool (64,)" in vectors[0].message  # without provenance the shape is the mirror's
 
@@ -598,7 +607,7 @@ def test_part_of_an_atlas_is_no_fault(part: Callable[..., Path]) -> None:
     folder = part(MASKS)
     assert errors(folder) == []
     message = notes(folder)["absent-files"].message
-    assert message.startswith("33 of 37 declared files")
+    assert message.startswith("36 of 40 declared files")
     assert OBJECTS in message
     assert SUMS not in message  # optional
     assert MASKS not in message

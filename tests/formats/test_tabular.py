@@ -6,17 +6,18 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from circuit_artifacts import provenance
 from circuit_artifacts.errors import FormatError, MissingArtifactError, SchemaError
 from circuit_artifacts.formats.reader import Request
 from circuit_artifacts.formats.tabular import CsvReader, ParquetReader, read_csv, write_parquet
 from circuit_artifacts.schemas.common import ArtifactModel
 from circuit_artifacts.schemas.declaration import Family, Mirror, Split
-from hypothesis import HealthCheck, given, settings, strategies as st
 
 SCHEMA = pa.schema(
     [
@@ -26,9 +27,26 @@ SCHEMA = pa.schema(
         pa.field("flag", pa.bool_(), nullable=False),
     ]
 )
-WORDS = ["null", "NA", "nan", "None", "True", "1", "1.5", "inf", "#N/A", "a,b", 'say "x"', "line\nbreak", " padded ", "é"]
+WORDS = [
+    "null",
+    "NA",
+    "nan",
+    "None",
+    "True",
+    "1",
+    "1.5",
+    "inf",
+    "#N/A",
+    "a,b",
+    'say "x"',
+    "line\nbreak",
+    " padded ",
+    "é",
+]
 texts = st.one_of(st.sampled_from(WORDS), st.text("abcNAnul,\"' é", min_size=1, max_size=8))
-rows = st.tuples(texts, st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+rows = st.tuples(
+    texts, st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), st.booleans()
+)
 once_per_example = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import datasets
 import pyarrow as pa
 import pytest
+from pydantic import Field, ValidationError
+
 from circuit_artifacts import catalog
 from circuit_artifacts.schemas.common import (
     ActiveDimensions,
@@ -16,7 +18,6 @@ from circuit_artifacts.schemas.common import (
     Vector,
     arrow_schema,
 )
-from pydantic import Field, ValidationError
 
 
 class Row(ArtifactModel):

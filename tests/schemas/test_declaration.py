@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from circuit_artifacts.schemas.common import ArtifactModel
 from circuit_artifacts.schemas.declaration import Config, Family, Mirror, Split, Step, import_string
 

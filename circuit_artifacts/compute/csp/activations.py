@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import h5py
 import numpy as np
 import numpy.typing as npt
+import safetensors.torch
 import torch
 
 from circuit_artifacts.atomic import atomic_path
@@ -197,27 +197,30 @@ class _Sums:
         )
 
     def save(self, path: Path, digest: str, done: int) -> None:
-        """Write the sums after `done` batches; the file appears whole or not at all."""
+        """Write the sums after `done` batches; the file appears whole or not at all.
+
+        Not as HDF5, whose library crashes the interpreter at its end when a disk fills up.
+        """
         if self._activation is None or self._counts is None:
             return
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs.update({"digest": digest, "done": done})
-            for name, sums in (("activation", self._activation), ("counts", self._counts)):
-                # A checksum, because damage that went unnoticed would end in the results.
-                file.create_dataset(name, data=sums.numpy(), fletcher32=True)
+        tensors = {"activation": self._activation, "counts": self._counts, "done": torch.tensor(done)}
+        content = digest.encode() + safetensors.torch.save(tensors)
+        with atomic_path(path) as temporary:
+            # A checksum, because damage that went unnoticed would end in the results.
+            temporary.write_bytes(content + hashlib.sha256(content).digest())
 
     def load(self, path: Path, digest: str) -> int:
-        """Take up the sums of an earlier run of the same work; gives the number of batches done."""
+        """Take up the sums of an earlier run of the same work; gives the number of batches done, or 0."""
         try:
-            with h5py.File(path, "r") as file:
-                if file.attrs["digest"] != digest:
-                    return 0
-                self._activation = torch.from_numpy(file["activation"][()])
-                self._counts = torch.from_numpy(file["counts"][()])
-                return int(file.attrs["done"])
-        except (OSError, KeyError):  # none yet, or not one of ours: start from the beginning
-            self._activation = self._counts = None
+            content = path.read_bytes()
+        except OSError:
             return 0
+        content, checksum = content[:-32], content[-32:]
+        if not content.startswith(digest.encode()) or hashlib.sha256(content).digest() != checksum:
+            return 0
+        tensors = safetensors.torch.load(content[len(digest) :])
+        self._activation, self._counts = tensors["activation"], tensors["counts"]
+        return int(tensors["done"])
 
 
 def _digest(sequences: Sequence[Sequence[int]], groups: npt.NDArray[np.int64], *facts: object) -> str:

@@ -178,10 +178,9 @@ def read_setting(path: Path) -> tuple[float, float]:
 
 @contextmanager
 def _derived_hdf5(path: Path, record: provenance.Provenance) -> Iterator[h5py.File]:
-    with create_hdf5(path) as file:
+    with provenance.derived_file(path, record) as temporary, create_hdf5(temporary) as file:
         file.attrs[provenance.KEY] = record.embedded()
         yield file
-        provenance.write_sidecar(path, record)
 
 
 def _write_layers(group: h5py.Group, keys: Sequence[str], values: npt.NDArray[Any]) -> None:

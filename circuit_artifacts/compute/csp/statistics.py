@@ -32,4 +32,5 @@ class ActivationStatistics:
         """Prompts with |activation| > threshold, int32 (group, layer, width); None if they were not counted."""
         if self.exceedance_count is None or threshold not in self.thresholds:
             return None
-        return self.exceedance_count[self.thresholds.index(threshold)]
+        counts: npt.NDArray[np.int32] = self.exceedance_count[self.thresholds.index(threshold)]
+        return counts

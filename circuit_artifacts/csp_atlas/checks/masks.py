@@ -21,6 +21,7 @@ from circuit_artifacts.formats.hdf5 import (
     read_attributes,
     read_strings,
 )
+from circuit_artifacts.formats.hdf5_objects import located
 from circuit_artifacts.schemas.csp_vocabulary import ISOLATED, ISOLATED_NODES, concept_key, split_pair
 from circuit_artifacts.schemas.declaration import Config
 from circuit_artifacts.validation import Finding
@@ -184,14 +185,15 @@ def _check_metrics(
         where = f"/metrics/{name}"
         try:
             dataset = open_dataset(file, where)
+            with located(dataset, where):
+                found = dataset[()] if dataset.dtype.kind == "f" else np.empty(0)
+                described = f"{dataset.dtype} {dataset.shape}"
         except CircuitArtifactsError as fault:
             yield Finding.of(fault, "metrics", config.file)
             continue
-        if dataset.shape != expected.shape or dataset.dtype.kind != "f":
-            message = f"found {dataset.dtype} {dataset.shape}, expected float64 {expected.shape}"
-            yield error("metrics", config.file, where, message)
+        if found.shape != expected.shape:
+            yield error("metrics", config.file, where, f"found {described}, expected float64 {expected.shape}")
             continue
-        found = dataset[()]
         wrong = np.argwhere(~(np.abs(found - expected) <= _JACCARD_TOLERANCE))
         if len(wrong):
             row, column = wrong[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +39,7 @@ def test_every_sequence_is_in_one_batch_with_padding_on_the_right(sequences: lis
 @given(sequences=SEQUENCES, budget=st.integers(1, 60))
 def test_batches_are_as_full_as_the_budget_allows(sequences: list[list[int]], budget: int) -> None:
     batches = list(length_sorted_batches(sequences, batch_tokens=budget))
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in itertools.pairwise(batches):
         assert (len(batch.rows) + 1) * max(int(following.lengths[0]), 1) > budget
 
 

@@ -192,12 +192,17 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_a_full_disk_leaves_neither_file_nor_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def _full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("circuit_artifacts.compute.csp.layout.write_strings", full)  # the last thing written
-    with pytest.raises(OSError, match="No space left"):
+
+# The strings are the last thing that goes into the file, the bytes the last that goes to the disk.
+@pytest.mark.parametrize("place", ["circuit_artifacts.compute.csp.layout.write_strings", "pathlib.Path.write_bytes"])
+def test_a_full_disk_leaves_neither_file_nor_temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(place, _full)
         write_object_masks(tmp_path / "13.h5", PAIRS, _masks(4), RECORD, eps=0.5, cons=0.8)
     assert list(tmp_path.iterdir()) == []
 

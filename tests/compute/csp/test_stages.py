@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_model import write_tiny_model
+from tiny_model import write_tiny_gpt2, write_tiny_model
 
 from circuit_artifacts import catalog, provenance
 from circuit_artifacts.compute.csp.activations import accumulate
@@ -285,6 +285,38 @@ def test_the_published_positions_can_be_asked_for(made: Path, model_folder: Path
     one, other = (_vectors(f / "12_object_activations.h5", "activations") for f in (folder, made))
     assert list(one) == list(other)
     assert not np.allclose(one["For__list"], other["For__list"])
+
+
+def test_any_transformers_model_can_be_read(tmp_path: Path) -> None:
+    gpt2, folder = write_tiny_gpt2(tmp_path / "gpt2"), tmp_path / "atlas"
+    _make(folder, gpt2, "object_activations", ast_nodes=["Pass", "For"], n_prompts=3)
+    prompts = pd.read_parquet(folder / "11A_object_prompts.parquet")["prompt_text"].tolist()
+    assert len(prompts) == 9
+    groups = np.repeat([0, 1, 2], 3)  # For__list, For__str, Pass___isolated_: already in ASCII order
+    expected = accumulate(load_model(gpt2), _encoded(gpt2, prompts), groups, 3, batch_tokens=512)
+    found = _vectors(folder / "12_object_activations.h5", "activations")
+    assert list(found) == ["For__list", "For__str", "Pass___isolated_"]
+    np.testing.assert_array_equal(np.stack(list(found.values())), expected.activation_sum)
+    record = provenance.read(folder / "12_object_activations.h5")
+    assert record is not None
+    assert (record.n_layers, record.width) == (2, 16)
+
+
+def test_another_precision_does_not_resume_a_checkpoint(
+    made: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _copy(made, tmp_path / "atlas", "11A_object_prompts.parquet")
+    digests: list[str] = []
+
+    def stop(_sums: object, _path: Path, digest: str) -> int:
+        digests.append(digest)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("circuit_artifacts.compute.csp.activations._Sums.load", stop)
+    for dtype in ("float32", "float32", "bfloat16"):
+        with pytest.raises(KeyboardInterrupt):
+            _make(folder, model_folder, "object_activations", dtype=dtype)
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_token_checker_masks_come_straight_from_their_prompts(made: Path, model_folder: Path) -> None:

@@ -21,7 +21,7 @@ from circuit_artifacts.schemas.csp_vocabulary import attempted_pairs
 __all__ = ["run"]
 
 BATCH_TOKENS, BATCH_PROMPTS = 8192, 64
-EVERY, N_PROMPTS = 16, 50
+EVERY, N_PROMPTS = 64, 50
 
 Ids = list[list[int]]
 Groups = npt.NDArray[np.int64]

@@ -1,14 +1,15 @@
 """Stages 13 and 14 and relaxed modularity, against plain loops (rows 6 and 7 of the table).
 
-The loops treat one pair, layer and setting at a time, with numpy on the single vector, as the published notebooks do
-(csp_atlas spec 5, 6, 7.1). Both sides compute the same numbers; `run` compares them before it times anything.
+The loops treat one pair, layer and setting at a time (csp_atlas spec 5, 6, 7.1), with masks as numpy vectors or as sets
+of ints. All sides compute the same numbers; `run` compares them before it times anything.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,22 @@ from circuit_artifacts.sources import Sources
 __all__ = ["run"]
 
 Mask = npt.NDArray[np.bool_]
-Masks = dict[str, dict[int, Mask]]
+Masks = dict[str, dict[int, Any]]
 Vectors = Mapping[str, Mapping[int, npt.NDArray[Any]]]
 PAIR_KEYS = [pair_key(*pair) for pair in PAIRS]
+
+
+@dataclass(frozen=True)
+class Algebra:
+    """How the loops hold one mask: how it is made of a vector, and what its parts and its size are."""
+
+    make: Callable[[Mask], Any]
+    without: Callable[[Any, Any], Any]
+    size: Callable[[Any], int]
+
+
+VECTORS = Algebra(lambda mask: mask, lambda a, b: a & ~b, np.count_nonzero)
+SETS = Algebra(lambda mask: set(np.flatnonzero(mask).tolist()), lambda a, b: a - b, len)
 
 
 def run(work: Path) -> Iterator[Row]:
@@ -44,17 +58,21 @@ def run(work: Path) -> Iterator[Row]:
     objects, checkers = random_statistics(len(PAIRS)), random_statistics(len(CHECKERS), seed=1)
     object_vectors, checker_vectors = _vectors(PAIR_KEYS, objects), _vectors(CHECKERS, checkers)
     ours = _our_tables(objects, checkers)
-    theirs = _loop_tables(object_vectors, checker_vectors)
-    if not all(ours[setting].equals(theirs[setting]) for setting in theirs):
-        message = "the two sides of stages 13 and 14 disagree"
-        raise SchemaError(message)
-    yield compare(
-        "stages 13 and 14, nine settings, arrays in memory",
-        Side("array functions", lambda: _our_tables(objects, checkers)),
-        Side("loops over settings, pairs, layers", lambda: _loop_tables(object_vectors, checker_vectors)),
-        at_least(20),
-        rounds=2,
-    )
+    for what, algebra in (("sets of ints", SETS), ("numpy vectors", VECTORS)):
+        theirs = _loop_tables(object_vectors, checker_vectors, algebra)
+        if not all(ours[setting].equals(theirs[setting]) for setting in theirs):
+            message = "the two sides of stages 13 and 14 disagree"
+            raise SchemaError(message)
+        yield compare(
+            "stages 13 and 14, nine settings, arrays in memory",
+            Side("array functions", lambda: _our_tables(objects, checkers)),
+            Side(
+                f"loops over settings, pairs and layers, {what}",
+                lambda algebra=algebra: _loop_tables(object_vectors, checker_vectors, algebra),  # type: ignore[misc]
+            ),
+            at_least(20),
+            rounds=2,
+        )
 
     write_statistics(work / "stage12", objects, checkers)
     yield compare(
@@ -114,25 +132,29 @@ def _vectors(keys: list[str], s: ActivationStatistics) -> tuple[Vectors, Vectors
 
 
 def _loop_tables(
-    objects: tuple[Vectors, Vectors, dict[str, int]], checkers: tuple[Vectors, Vectors, dict[str, int]]
+    objects: tuple[Vectors, Vectors, dict[str, int]],
+    checkers: tuple[Vectors, Vectors, dict[str, int]],
+    algebra: Algebra,
 ) -> dict[tuple[float, float], pd.DataFrame]:
     tables = {}
     for eps, cons in itertools.product(EPSILONS, CONSISTENCIES):
-        universal = _loop_universals(_loop_masks(*objects, eps, cons))
-        _loop_jaccard(universal)
-        tables[eps, cons] = _loop_decomposition(universal, _loop_masks(*checkers, eps, cons))
+        universal = _loop_universals(_loop_masks(*objects, eps, cons, algebra))
+        _loop_jaccard(universal, algebra)
+        tables[eps, cons] = _loop_decomposition(universal, _loop_masks(*checkers, eps, cons, algebra), algebra)
     summary_table(tables)
     return tables
 
 
-def _loop_masks(sums: Vectors, counts: Vectors, n_prompts: dict[str, int], eps: float, cons: float) -> Masks:
+def _loop_masks(
+    sums: Vectors, counts: Vectors, n_prompts: dict[str, int], eps: float, cons: float, algebra: Algebra
+) -> Masks:
     masks: Masks = {}
     for key in sums:
         masks[key] = {}
         for layer in sums[key]:
             mean = sums[key][layer] / n_prompts[key]
             rate = counts[key][layer].astype(np.float32) / n_prompts[key]
-            masks[key][layer] = (mean > eps) & (rate >= cons)
+            masks[key][layer] = algebra.make((mean > eps) & (rate >= cons))
     return masks
 
 
@@ -143,11 +165,11 @@ def _loop_universals(pair_masks: Masks) -> Masks:
         for concept in (concept_key("ast", node), concept_key("builtin", builtin)):
             for layer, mask in layers.items():
                 known = universal.setdefault(concept, {})
-                known[layer] = known[layer] & mask if layer in known else mask.copy()
+                known[layer] = known[layer] & mask if layer in known else mask
     return universal
 
 
-def _loop_jaccard(universal: Masks, layer: int = 4) -> dict[str, npt.NDArray[np.float64]]:
+def _loop_jaccard(universal: Masks, algebra: Algebra, layer: int = 4) -> dict[str, npt.NDArray[np.float64]]:
     matrices = {}
     for kind in ("ast", "builtin"):
         names = sorted(name for name in universal if name.startswith(f"{kind}__"))
@@ -155,19 +177,20 @@ def _loop_jaccard(universal: Masks, layer: int = 4) -> dict[str, npt.NDArray[np.
         for i, first in enumerate(names):
             for j, second in enumerate(names):
                 a, b = universal[first][layer], universal[second][layer]
-                union = (a | b).sum()
-                matrix[i, j] = (a & b).sum() / union if union else 0.0
+                union = algebra.size(a | b)
+                matrix[i, j] = algebra.size(a & b) / union if union else 0.0
         matrices[kind] = matrix
     return matrices
 
 
-def _loop_decomposition(universal: Masks, checker: Masks) -> pd.DataFrame:
+def _loop_decomposition(universal: Masks, checker: Masks, algebra: Algebra) -> pd.DataFrame:
     cells = {}
     for concept in sorted(universal.keys() & checker.keys()):
         row = []
         for layer in range(LAYERS):
             a, b = universal[concept][layer], checker[concept][layer]
-            row.append(f"{(a & ~b).sum()} / {(a & b).sum()} / {(~a & b).sum()}")
+            parts = (algebra.without(a, b), a & b, algebra.without(b, a))
+            row.append(" / ".join(str(algebra.size(part)) for part in parts))
         cells[concept] = row
     table = pd.DataFrame.from_dict(cells, orient="index", columns=[f"L{layer}" for layer in range(LAYERS)])
     table.index.name = "target"
@@ -193,18 +216,18 @@ def _loop_files(work: Path) -> None:
     checkers = _read_vectors(work / "stage12/12_checker_activations.h5")
     tables = {}
     for eps, cons in itertools.product(EPSILONS, CONSISTENCIES):
-        pair_masks = _loop_masks(*objects, eps, cons)
-        universal, checker = _loop_universals(pair_masks), _loop_masks(*checkers, eps, cons)
+        pair_masks = _loop_masks(*objects, eps, cons, VECTORS)
+        universal, checker = _loop_universals(pair_masks), _loop_masks(*checkers, eps, cons, VECTORS)
         with h5py.File(out / f"13_object_masks_eps{eps}_cons{cons}.h5", "w") as file:
             _write_masks(file, "pair_masks", pair_masks)
             _write_masks(file, "universal_masks", universal)
-            for kind, matrix in _loop_jaccard(universal).items():
+            for kind, matrix in _loop_jaccard(universal, VECTORS).items():
                 file[f"metrics/jaccard_{kind}_matrix"] = matrix
             file.create_group("metadata").attrs.update(epsilon=eps, consistency_thresh=cons)
         with h5py.File(out / f"13_checker_masks_eps{eps}_cons{cons}.h5", "w") as file:
             _write_masks(file, "token_checker_masks", checker)
             file.create_group("metadata").attrs.update(epsilon=eps, consistency_threshold=cons)
-        tables[eps, cons] = _loop_decomposition(universal, checker)
+        tables[eps, cons] = _loop_decomposition(universal, checker, VECTORS)
         tables[eps, cons].to_csv(out / f"14_target_checker_eps{eps}_cons{cons}.csv")
     summary_table(tables).to_csv(out / "14_summary.csv", index=False)
 

@@ -7,12 +7,13 @@ modules too; entries there make it scan the working directory, so it stays as it
 from __future__ import annotations
 
 import functools
+import importlib.util
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
-
-import wrapt
 
 __all__ = ["BUILDER_MODULES", "register", "unregister"]
 
@@ -20,21 +21,19 @@ BUILDER_MODULES = {
     "csp-atlas": "circuit_artifacts.builders.csp_atlas",
     "csp-atlas-mini": "circuit_artifacts.builders.csp_atlas_mini",
 }
-_SEAM = "dataset_module_factory"
+_MODULE, _SEAM = "datasets.load", "dataset_module_factory"
 _enabled = False
-_hooked = False
 _originals: dict[Callable[..., Any], Callable[..., Any]] = {}  # what each of our wrappers wraps
 
 
 def register() -> None:
     """Let `datasets.load_dataset` know our names; calling it again changes nothing."""
-    global _enabled, _hooked  # noqa: PLW0603 - the state of one process-wide seam
+    global _enabled  # noqa: PLW0603 - the state of one process-wide seam
     _enabled = True
-    if not _hooked:
-        _hooked = True
-        wrapt.register_post_import_hook(_install, "datasets.load")
-    elif "datasets.load" in sys.modules:
-        _install(sys.modules["datasets.load"])
+    if _MODULE in sys.modules:
+        _install(sys.modules[_MODULE])
+    elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterImport())
 
 
 def unregister() -> None:
@@ -45,6 +44,28 @@ def unregister() -> None:
         current = getattr(module, _SEAM, None)
         if current in _originals:
             setattr(module, _SEAM, _originals[current])
+
+
+class _AfterImport:
+    """A finder that finds nothing itself: it has the factory wrapped once `datasets.load` has run."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        del path, target
+        if name != _MODULE:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_wrap(module: ModuleType) -> None:
+                execute(module)
+                _install(module)
+
+            spec.loader.exec_module = execute_and_wrap  # type: ignore[method-assign]
+        return spec
 
 
 def _install(load: Any) -> None:
@@ -69,7 +90,7 @@ def _install(load: Any) -> None:
 
 
 def _seam_modules() -> list[Any]:
-    return [sys.modules[name] for name in ("datasets.load", "datasets.inspect") if name in sys.modules]
+    return [sys.modules[name] for name in (_MODULE, "datasets.inspect") if name in sys.modules]
 
 
 def _holds_ours(factory: Any) -> bool:

@@ -25,7 +25,6 @@ def test_declarations_fit_together(name: str) -> None:
     assert mirror.default_config in mirror.configs
     assert len({family.name for family in mirror.families}) == len(mirror.families)
     functions = [family.reader for family in mirror.families] + [step.function for step in mirror.steps]
-    functions += [family.check for family in mirror.families if family.check]
     for target in functions:
         assert callable(import_string(target)), target
     for step in mirror.steps:

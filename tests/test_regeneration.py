@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -240,7 +241,12 @@ def test_a_run_killed_in_stage_12_is_finished_with_the_same_bytes(
     options = [f"--set={name}={json.dumps(value)}" for name, value in PARAMETERS.items()]
     command = ["regenerate", "csp-atlas", "object_activations", "--root", str(killed), "--model", str(model), *options]
     done = subprocess.run(
-        [sys.executable, "-c", _KILLED_COMMAND, *command], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", _KILLED_COMMAND, *command],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # as in this process
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert {path.name for path in killed.iterdir()} == {

@@ -169,19 +169,20 @@ class RayEngine:
         blocks = _blocks_of_groups(sequences, groups, _BATCHES_PER_BLOCK * self.batch_tokens)
         activation_sum: npt.NDArray[np.float32] | None = None
         counts: npt.NDArray[np.int32] | None = None  # (1 + thresholds, group, layer, width), as in a local run
-        for table in track(
-            self._answers(blocks, _sum_groups, options),
-            "reading activations",
-            total=len(sequences),
-            step=lambda table: int(n_prompts[table["key"]].sum()),
-        ):
-            keys, n_layers = table["key"].to_numpy(), table["n_layers"][0].as_py()
-            sums = _matrix(table["activation_sum"]).reshape(len(keys), n_layers, -1)
-            if activation_sum is None or counts is None:
-                activation_sum = np.zeros((n_groups, *sums.shape[1:]), dtype=np.float32)
-                counts = np.zeros((1 + len(thresholds), *activation_sum.shape), dtype=np.int32)
-            activation_sum[keys] = sums
-            counts[:, keys] = _matrix(table["counts"]).reshape(len(keys), -1, *sums.shape[1:]).swapaxes(0, 1)
+        with _cluster():
+            for table in track(
+                self._answers(blocks, _sum_groups, options),
+                "reading activations",
+                total=len(sequences),
+                step=lambda table: int(n_prompts[table["key"].to_numpy()].sum()),
+            ):
+                keys, n_layers = table["key"].to_numpy(), table["n_layers"][0].as_py()
+                sums = _matrix(table["activation_sum"]).reshape(len(keys), n_layers, -1)
+                if activation_sum is None or counts is None:
+                    activation_sum = np.zeros((n_groups, *sums.shape[1:]), dtype=np.float32)
+                    counts = np.zeros((1 + len(thresholds), *activation_sum.shape), dtype=np.int32)
+                activation_sum[keys] = sums
+                counts[:, keys] = _matrix(table["counts"]).reshape(len(keys), -1, *sums.shape[1:]).swapaxes(0, 1)
         assert activation_sum is not None and counts is not None  # noqa: PT018 - there is a block: for the type checker
         return ActivationStatistics(
             activation_sum, counts[0], n_prompts, counts[1:] if thresholds else None, thresholds
@@ -195,14 +196,15 @@ class RayEngine:
         blocks = [_block([part], [[unique.sequences[row] for row in rows]]) for part, rows in enumerate(parts)]
         losses = np.zeros(len(unique.sequences))
         options = {"batch_tokens": self.batch_tokens, "device": self.device}
-        for table in track(
-            self._answers(blocks, _score, options),
-            "scoring prompts",
-            total=len(losses),
-            step=lambda table: len(table["losses"].combine_chunks().flatten()),
-        ):
-            for part, scores in zip(table["key"].to_pylist(), table["losses"], strict=True):
-                losses[parts[part]] = scores.values.to_numpy()
+        with _cluster():
+            for table in track(
+                self._answers(blocks, _score, options),
+                "scoring prompts",
+                total=len(losses),
+                step=lambda table: len(table["losses"].combine_chunks().flatten()),
+            ):
+                for part, scores in zip(table["key"].to_pylist(), table["losses"], strict=True):
+                    losses[parts[part]] = scores.values.to_numpy()
         return losses[unique.index]
 
     def _answers(
@@ -213,24 +215,22 @@ class RayEngine:
             return
         ray = _import_ray()
         resource = "GPU" if torch.device(self.device).type == "cuda" else "CPU"
-        with _cluster():
-            available = max(1, int(ray.cluster_resources().get(resource, 0)))
-            workers = min(len(blocks), self.max_workers or available, available)
-            answers = ray.data.from_arrow(blocks).map_batches(
-                _Worker,
-                fn_constructor_args=(self._shared_reference(), self.device, self.dtype, self.expected),
-                fn_kwargs={"task": task, "options": options},
-                batch_size=None,  # a block as it is, so that a batch is the same whatever the cluster
-                batch_format="pyarrow",
-                concurrency=(1, workers),  # goes on with fewer while others use the cluster
-                **{f"num_{resource.lower()}s": 1},
-            )
-            try:
-                yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
-            except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, CircuitArtifactsError):
-                    raise error.cause from None
-                raise
+        available = max(1, int(ray.cluster_resources().get(resource, 0)))
+        answers = ray.data.from_arrow(blocks).map_batches(
+            _Worker,
+            fn_constructor_args=(self._shared_reference(), self.device, self.dtype, self.expected),
+            fn_kwargs={"task": task, "options": options},
+            batch_size=None,  # a block as it is, so that a batch is the same whatever the cluster
+            batch_format="pyarrow",
+            concurrency=(1, min(len(blocks), self.max_workers or available, available)),  # busy clusters give fewer
+            **{f"num_{resource.lower()}s": 1},
+        )
+        try:
+            yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, CircuitArtifactsError):
+                raise error.cause from None
+            raise
 
     def _shared_reference(self) -> str:
         """The reference, absolute if it is a folder: workers have other working directories."""
@@ -340,13 +340,32 @@ def _cluster() -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     # "local" and not None, which could join a cluster that another user of this machine started.
     place = {"address": address} if address else {"address": "local", "include_dashboard": False}
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # native code writes to stderr
-    ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
+    with _quiet_start():
+        ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
     try:
         with _quiet_ray_data():
             yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Ray's native code warns on file descriptor 2 of what concerns nobody; how to stop it, it says there too."""
+    name = "RAY_BACKEND_LOG_LEVEL"  # read at the start only
+    if name in os.environ:
+        yield
+        return
+    terminal = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        os.environ[name] = "fatal"
+        yield
+    finally:
+        del os.environ[name]
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def test_an_absent_layer_is_an_error_and_not_left_out(atlas: Atlas, tmp_path: Pa
 
 
 def test_a_missing_file_is_a_file_not_found_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="14_summary.csv"):
+    with pytest.raises(FileNotFoundError, match=r"14_summary\.csv"):
         csp_atlas.load_summary(data_root=tmp_path)
     with pytest.raises(MissingArtifactError, match=OBJECT_FILE):
         csp_atlas.load_universal_masks(data_root=str(tmp_path))

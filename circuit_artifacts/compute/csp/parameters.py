@@ -36,6 +36,7 @@ class StageParameters(ArtifactModel):
         batch_tokens: tokens per batch.
         device: where the model runs.
         dtype: weights and activations of the model.
+        engine: "local" runs it in this process, "ray" on a Ray cluster; to workers `model` must mean the same.
     """
 
     model: str
@@ -55,6 +56,7 @@ class StageParameters(ArtifactModel):
     batch_tokens: int = Field(default=8192, ge=1)
     device: str = "cpu"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    engine: Literal["local", "ray"] = "local"
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> StageParameters:

@@ -11,7 +11,7 @@ import numpy as np
 
 from circuit_artifacts import provenance
 from circuit_artifacts.compute.csp.parameters import StageParameters
-from circuit_artifacts.errors import MissingExtraError
+from circuit_artifacts.errors import MissingExtraError, ModelError
 from circuit_artifacts.formats.reader import read_table
 from circuit_artifacts.schemas.csp_vocabulary import pair_key
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from circuit_artifacts.compute.csp.statistics import ActivationStatistics
+    from circuit_artifacts.compute.engines import Engine
     from circuit_artifacts.compute.models import TextTokenizer
     from circuit_artifacts.provenance import Provenance
     from circuit_artifacts.sources import Job
@@ -66,12 +67,41 @@ class ModelRunner:
 
         return dataclasses.asdict(model_identity(self.model))
 
+    @cached_property
+    def engine(self) -> Engine:
+        """Where the model runs over many prompts.
+
+        Raises:
+            MissingExtraError: the engine is "ray", and Ray is not installed.
+        """
+        from circuit_artifacts.compute.engines import LocalEngine, RayEngine
+        from circuit_artifacts.compute.models import model_identity
+
+        parameters = self.parameters
+        if parameters.engine == "local":
+            return LocalEngine(self.model, device=parameters.device, batch_tokens=parameters.batch_tokens)
+        return RayEngine(
+            parameters.model,
+            device=parameters.device,
+            dtype=parameters.dtype,
+            batch_tokens=parameters.batch_tokens,
+            expected=model_identity(self.model),
+        )
+
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids without special tokens, cut where the published code or the model's context ends."""
         from circuit_artifacts.compute.models import context_length
 
         limit = min(self.parameters.max_length, context_length(self.model) or self.parameters.max_length)
         return self.tokenizer.encode_batch(texts, max_length=limit)
+
+    def _pad_id(self) -> int:
+        """The end-of-text token, with which the published code pads (csp_atlas spec 4.2)."""
+        token = self.tokenizer.end_of_text_id
+        if token is None and self.parameters.position == "as_committed":
+            problem = "the tokenizer has no end-of-text token, which position 'as_committed' pads with"
+            raise ModelError(problem, file=self.identity["id"], remedy="Use position 'last_token'.")
+        return token or 0
 
     def accumulate(
         self, prompts: Path, *, checkpoint: Path, thresholds: tuple[float, ...] = ()
@@ -80,11 +110,9 @@ class ModelRunner:
 
         Args:
             prompts: the file.
-            checkpoint: as in `circuit_artifacts.compute.csp.activations.accumulate`.
+            checkpoint: as in `circuit_artifacts.compute.csp.activations.accumulate`; the Ray engine has none.
             thresholds: to count exceedances of, besides those among the parameters.
         """
-        from circuit_artifacts.compute.csp.activations import accumulate
-
         (family,) = self.job.step.needs
         config = self.job.mirror.configs[family]
         frame = read_table(self.job.mirror, config, prompts).to_pandas()
@@ -93,16 +121,13 @@ class ModelRunner:
         else:
             keys = np.array([pair_key(*pair) for pair in zip(frame["ast_node"], frame["builtin_obj"], strict=True)])
         groups, index = np.unique(keys.astype(str), return_inverse=True)
-        statistics = accumulate(
-            self.model,
+        statistics = self.engine.accumulate(
             self.encode(frame["prompt_text"].tolist()),
             index.astype(np.int64),
             len(groups),
             position=self.parameters.position,
             thresholds=self.parameters.thresholds + thresholds,
-            batch_tokens=self.parameters.batch_tokens,
-            pad_id=self.tokenizer.end_of_text_id or 0,
-            device=self.parameters.device,
+            pad_id=self._pad_id(),
             checkpoint=checkpoint,
             identity=repr((sorted(self.identity.items()), self.parameters.dtype, self.parameters.device)),
         )

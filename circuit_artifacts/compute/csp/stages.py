@@ -58,7 +58,7 @@ __all__ = [
 
 
 _GENERATION = ("seed", "mode", "ast_nodes", "builtin_objs")
-_RUN = ("max_length", "batch_tokens", "device", "dtype")
+_RUN = ("max_length", "batch_tokens", "device", "dtype", "engine")
 _READING = ("position", "thresholds", *_RUN)
 
 # Stage 11
@@ -66,14 +66,13 @@ _READING = ("position", "thresholds", *_RUN)
 
 def object_prompts(job: Job) -> None:
     """Generate, score and filter the prompts of every pair (csp_atlas spec 3.1-3.4)."""
-    from circuit_artifacts.compute.csp.losses import sequence_losses
     from circuit_artifacts.compute.csp.prompts import filter_by_loss, generate_object_prompts
 
     parameters, runner = StageParameters.of(job.parameters), ModelRunner(job)
     pairs = parameters.pairs()
     prompts = list(generate_object_prompts(pairs, n=parameters.n_prompts, seed=parameters.seed))
     sequences = runner.encode([prompt.prompt_text for prompt in prompts])
-    losses = sequence_losses(runner.model, sequences, batch_tokens=parameters.batch_tokens, device=parameters.device)
+    losses = runner.engine.sequence_losses(sequences)
     pair_index = np.repeat(np.arange(len(pairs)), parameters.n_prompts)
     kept = filter_by_loss(
         pair_index,

@@ -20,7 +20,7 @@ from circuit_artifacts.compute.csp.activations import accumulate
 from circuit_artifacts.compute.csp.losses import sequence_losses
 from circuit_artifacts.compute.csp.prompts import generate_object_prompts
 from circuit_artifacts.compute.models import load_model, load_tokenizer
-from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.errors import ModelError, SchemaError
 from circuit_artifacts.formats.reader import read_table
 from circuit_artifacts.formats.tabular import write_parquet
 from circuit_artifacts.regeneration import regenerate
@@ -285,6 +285,18 @@ def test_the_published_positions_can_be_asked_for(made: Path, model_folder: Path
     one, other = (_vectors(f / "12_object_activations.h5", "activations") for f in (folder, made))
     assert list(one) == list(other)
     assert not np.allclose(one["For__list"], other["For__list"])
+
+
+def test_the_published_positions_need_the_published_pad_token(made: Path, tmp_path: Path) -> None:
+    # Another token in its place would give other numbers without a word.
+    model = write_tiny_model(tmp_path / "odd", n_layer=1)
+    tokenizer = json.loads((model / "tokenizer.json").read_text().replace("<|endoftext|>", "</s>"))
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    folder = _copy(made, tmp_path / "atlas", "11A_object_prompts.parquet")
+    with pytest.raises(ModelError, match=r"odd: the tokenizer has no end-of-text token"):
+        _make(folder, model, "object_activations", position="as_committed")
+    _make(folder, model, "object_activations")
+    assert (folder / "12_object_activations.h5").is_file()
 
 
 def test_any_transformers_model_can_be_read(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,13 @@ _CELL_LENGTH, _SENTENCE_WIDTH, _UNLIMITED = 120, 24, 10_000
 Root = Annotated[Path | None, typer.Option("--data-root", help="A folder in the published layout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON array, one object per line.")]
 MirrorName = Annotated[str, typer.Argument(metavar="REPO", help="For example csp-atlas.")]
+
+
+class Engine(StrEnum):
+    """Where a model runs."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def main() -> None:
@@ -182,6 +190,7 @@ def regenerate(
     families: Annotated[list[str] | None, typer.Argument(metavar="[FAMILY]...", help="All without it.")] = None,
     root: Annotated[Path, typer.Option(help="Folder to write, in the published layout.")] = ...,  # type: ignore[assignment]
     model: Annotated[str | None, typer.Option(help="'mini', a folder, or a Hub id.")] = None,
+    engine: Annotated[Engine | None, typer.Option(help="This process, or a Ray cluster.")] = None,
     parameter: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of a step parameter.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; do nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make the families anew although they exist.")] = False,
@@ -190,7 +199,8 @@ def regenerate(
     """Make families, and whatever input of theirs is missing, in a folder."""
     from circuit_artifacts.regeneration import regenerate as make
 
-    parameters = dict(map(_parameter, parameter or ())) | ({"model": model} if model else {})
+    options = {"model": model, "engine": engine and engine.value}
+    parameters = dict(map(_parameter, parameter or ())) | {name: value for name, value in options.items() if value}
     with progress.shown(_err):
         steps = make(repo, families or (), root=root, parameters=parameters, force=force, plan_only=plan)
     rows = [{"step": s.name, "runs a model": s.model, "files": len(s.files), "first": s.files[0]} for s in steps]

@@ -87,14 +87,14 @@ def _obtainable(sources: Sources) -> dict[str, Path]:
     together: dict[str, list[Config]] = {}
     for config in sources.mirror.configs.values():
         plan = sources.plan(config)
-        group = f"step {plan.step.name}" if plan.action == "derive" and plan.step is not None else config.name
-        together.setdefault(group, []).append(config)
+        origin = f"step {plan.step.name}" if plan.action == "derive" and plan.step is not None else config.name
+        together.setdefault(origin, []).append(config)
     paths: dict[str, Path] = {}
-    for group in together.values():
+    for configs in together.values():
         try:
-            paths.update(sources.fetch(*group))
+            paths.update(sources.fetch(*configs))
         except MissingArtifactError as error:
-            logger.warning("left out: %s. %s", ", ".join(config.name for config in group), error.problem)
+            logger.warning("left out: %s. %s", ", ".join(config.name for config in configs), error.problem)
     return {name: paths[name] for name in sources.mirror.configs if name in paths}
 
 

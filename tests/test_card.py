@@ -30,13 +30,14 @@ def file(out: Path, config: str, split: str, *, regenerated: bool = False) -> Co
 
 def card(out: Path, files: list[Converted], mirror: Mirror = MIRROR) -> DatasetCard:
     write_card(mirror, files, out)
-    return DatasetCard.load(out / "README.md")
+    loaded: DatasetCard = DatasetCard.load(out / "README.md")
+    return loaded
 
 
 def test_blocks_that_datasets_reads(tmp_path: Path) -> None:
     files = [file(tmp_path, "object_activations", "train"), file(tmp_path, MASKS, "universal")]
     files.append(file(tmp_path, MASKS, "pair"))
-    data = card(tmp_path, files).data.to_dict()
+    data = card(tmp_path, files).data.to_dict()  # type: ignore[no-untyped-call]
     assert data["configs"] == [
         {
             "config_name": "object_activations",

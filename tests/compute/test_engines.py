@@ -129,6 +129,7 @@ def test_a_cluster_of_its_own_is_quiet_and_gone_afterwards(
     folder: Path, model: nn.Module, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray.shutdown()
+    capfd.readouterr()  # what Ray says of the workers of tests before
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
     sequences, _ = _prompts()

@@ -6,13 +6,14 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from circuit_artifacts import catalog
 from circuit_artifacts.compute.csp.decomposition import parse_target_checker
-from circuit_artifacts.compute.csp.hierarchy import ATOMICITY_LAYER, ward
+from circuit_artifacts.compute.csp.hierarchy import ward
 from circuit_artifacts.csp_atlas import load_summary, load_target_checker, masks_array
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.loading import load_dataset
@@ -81,8 +82,10 @@ def run(out: Path, console: Console) -> None:
 
     figure = out / "dendrogram.png"
     masks, concepts = masks_array(0.5, 0.8, data_root=atlas, mirror=MIRROR)
-    clustering = ward(masks[:, ATOMICITY_LAYER], concepts)
-    title = f"Circuits of the bundled mini model at layer {ATOMICITY_LAYER} (Ward on 1 - Jaccard)"
+    # The published figure shows layer 3; which layers tell concepts apart is a matter of the model.
+    layer = max(range(masks.shape[1]), key=lambda layer: len(np.unique(masks[:, layer], axis=0)))
+    clustering = ward(masks[:, layer], concepts)
+    title = f"Circuits of the bundled mini model at layer {layer}, where most of them differ (Ward on 1 - Jaccard)"
     draw_dendrogram(clustering.linkage, clustering.names, figure, title=title)
 
     console.print(f"[bold]Done in {time.monotonic() - started:.0f} s.[/bold] Where everything is:")

@@ -309,8 +309,9 @@ class Sources:
         }
         if step is None or not missing:
             return
-        names = sorted(plan.config.file for plan in wanted)
-        logger.info("deriving %s by step '%s'", ", ".join(names), step.name)
+        first, *others = sorted(plan.config.file for plan in wanted)
+        more = f" and {len(others)} more" if others else ""
+        logger.info("deriving %s%s by step '%s'", first, more, step.name)
         for path in missing.values():
             path.parent.mkdir(parents=True, exist_ok=True)
         import_string(step.function)(

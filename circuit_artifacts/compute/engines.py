@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from circuit_artifacts.compute.csp.activations import Position, _require_tokens, accumulate
+from circuit_artifacts.compute.csp.activations import Position, require_tokens, accumulate
 from circuit_artifacts.compute.csp.batching import UniqueSequences, length_sorted_batches
 from circuit_artifacts.compute.csp.losses import sequence_losses
 from circuit_artifacts.compute.csp.statistics import ActivationStatistics
@@ -156,7 +156,7 @@ class RayEngine:
         killed, the next run begins anew.
         """
         del checkpoint, identity
-        _require_tokens(sequences)
+        require_tokens(sequences)
         thresholds = tuple(sorted(set(thresholds)))
         n_prompts = np.bincount(groups, minlength=n_groups).astype(np.int64)
         options = {

@@ -27,7 +27,7 @@ from circuit_artifacts.compute.models import backbone
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.progress import track
 
-__all__ = ["Position", "accumulate"]
+__all__ = ["Position", "accumulate", "require_tokens"]
 
 Position = Literal["last_token", "as_committed"]
 
@@ -72,7 +72,7 @@ def accumulate(
     Raises:
         SchemaError: there are no prompts, or one has no tokens.
     """
-    _require_tokens(sequences)
+    require_tokens(sequences)
     thresholds = tuple(sorted(set(thresholds)))
     work = _last_token_work if position == "last_token" else _committed_work
     batches = list(work(sequences, groups, batch_tokens, pad_id))
@@ -100,7 +100,7 @@ def accumulate(
     return sums.finish(np.bincount(groups, minlength=n_groups).astype(np.int64), thresholds)
 
 
-def _require_tokens(sequences: Sequence[Sequence[int]]) -> None:
+def require_tokens(sequences: Sequence[Sequence[int]]) -> None:
     if not sequences:
         problem = "there are no prompts"
         raise SchemaError(problem, remedy="Make the prompt file anew, with more concepts or another loss threshold.")

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from circuit_artifacts.compute.csp.activations import Position, require_tokens, accumulate
+from circuit_artifacts.compute.csp.activations import Position, accumulate, require_tokens
 from circuit_artifacts.compute.csp.batching import UniqueSequences, length_sorted_batches
 from circuit_artifacts.compute.csp.losses import sequence_losses
 from circuit_artifacts.compute.csp.statistics import ActivationStatistics

@@ -110,11 +110,15 @@ def read_vectors(
         if read_singly & (read_singly - 1) == 0:
             candidates = {other: links[names[other]] for other in range(row, len(names)) if names[other] in links}
             addresses = {other: link.address for other, link in candidates.items() if link.is_hard and not done[other]}
-            for other, data in _read_alike(group, dataset, wanted, addresses) if row in addresses else ():
-                rows[other] = np.frombuffer(data, stored)
-                done[other] = True
+            alike = dict(_read_alike(group, dataset, wanted, addresses)) if row in addresses else {}
+            if alike:
+                others = list(alike)
+                rows[others] = np.frombuffer(b"".join(alike.values()), stored).reshape(len(others), -1)
+                done[others] = True
     if wanted != np.bool_:
         return rows
+    if rows.max(initial=0) <= 1:
+        return rows.view(np.bool_)
     for row in np.flatnonzero((rows > 1).any(axis=1)).tolist():
         found = f"the value {rows[row].max()}"
         rows[row] = 0

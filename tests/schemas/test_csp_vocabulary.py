@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-from circuit_artifacts.schemas import csp_vocabulary as vocabulary
 from hypothesis import given
 from hypothesis import strategies as st
 
 from circuit_artifacts.errors import SchemaError, UnknownNameError
+from circuit_artifacts.schemas import csp_vocabulary as vocabulary
 
 AST_NODES = """
 AnnAssign Assert Assign AsyncFor AsyncFunctionDef AsyncWith Attribute AugAssign BinOp BoolOp Break Call ClassDef Compare

@@ -101,6 +101,11 @@ def accumulate(
 
 
 def require_tokens(sequences: Sequence[Sequence[int]]) -> None:
+    """Refuse work that has no last token to read.
+
+    Raises:
+        SchemaError: there are no prompts, or one has no tokens.
+    """
     if not sequences:
         problem = "there are no prompts"
         raise SchemaError(problem, remedy="Make the prompt file anew, with more concepts or another loss threshold.")

@@ -6,7 +6,7 @@ imported only by those that run a model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from circuit_artifacts.compute.csp.layout import (
     write_checker_masks,
     write_object_masks,
 )
-from circuit_artifacts.compute.csp.masks import binarize
+from circuit_artifacts.compute.csp.masks import binarize_grid
 from circuit_artifacts.compute.csp.parameters import StageParameters
 from circuit_artifacts.compute.csp.runner import ModelRunner
 from circuit_artifacts.compute.csp.statistics import ActivationStatistics
@@ -195,23 +195,18 @@ def object_masks(job: Job) -> None:
     """Masks of pairs and concepts at every wanted setting, in one pass over the sums (csp_atlas spec 5)."""
     path = job.input("object_activations")
     keys, statistics = read_activations(path, Shape.of(path, job.mirror))
-    parameters = StageParameters.of(job.parameters)
-    record = _array_record(job, path, "rule")
-    for config, output in job.output_configs("masks"):
-        eps, cons = config.setting["eps"], config.setting["cons"]
-        masks = _binarize(statistics, parameters, eps, cons)
-        write_object_masks(output, [split_pair(key) for key in keys], masks, record, eps=eps, cons=cons)
+    pairs, record = [split_pair(key) for key in keys], _array_record(job, path, "rule")
+    for eps, cons, output, masks in _wanted_masks(job, "masks", statistics):
+        write_object_masks(output, pairs, masks, record, eps=eps, cons=cons)
 
 
 def checker_masks(job: Job) -> None:
     """Masks of checker concepts at every wanted setting (csp_atlas spec 5)."""
     path = job.input("checker_activations")
     keys, statistics = read_activations(path, Shape.of(path, job.mirror))
-    parameters = StageParameters.of(job.parameters)
     record = _array_record(job, path, "rule")
-    for config, output in job.output_configs("checker_masks"):
-        eps, cons = config.setting["eps"], config.setting["cons"]
-        write_checker_masks(output, keys, _binarize(statistics, parameters, eps, cons), record, eps=eps, cons=cons)
+    for eps, cons, output, masks in _wanted_masks(job, "checker_masks", statistics):
+        write_checker_masks(output, keys, masks, record, eps=eps, cons=cons)
 
 
 def universal_masks(job: Job) -> None:
@@ -311,25 +306,46 @@ def _checkpoint(path: Path) -> Path:
     return path.with_name(f".{path.name}.checkpoint")
 
 
+def _wanted_masks(
+    job: Job, family: str, statistics: ActivationStatistics
+) -> Iterator[tuple[float, float, Path, npt.NDArray[np.bool_]]]:
+    """Epsilon, consistency, output and masks of each wanted setting; every threshold is compared once."""
+    outputs = {(config.setting["eps"], config.setting["cons"]): path for config, path in job.output_configs(family)}
+    epsilons, consistencies = (sorted(set(axis)) for axis in zip(*outputs, strict=True))
+    for eps, cons, masks in _grid(statistics, StageParameters.of(job.parameters), epsilons, consistencies):
+        if (eps, cons) in outputs:
+            yield eps, cons, outputs[eps, cons], masks
+
+
 def _binarize(
     statistics: ActivationStatistics, parameters: StageParameters, eps: float, cons: float
 ) -> npt.NDArray[np.bool_]:
-    if parameters.rule == "per_prompt" and statistics.exceedance(eps) is None:
-        problem = f"rule 'per_prompt' needs the prompts above {eps} counted in stage 12, and they were not"
+    """Masks at one setting."""
+    ((_, _, masks),) = _grid(statistics, parameters, [eps], [cons])
+    return masks
+
+
+def _grid(
+    statistics: ActivationStatistics, parameters: StageParameters, epsilons: list[float], consistencies: list[float]
+) -> Iterator[tuple[float, float, npt.NDArray[np.bool_]]]:
+    exceedance = [counts for eps in epsilons if (counts := statistics.exceedance(eps)) is not None]
+    if parameters.rule == "per_prompt" and len(exceedance) < len(epsilons):
+        missing = next(eps for eps in epsilons if statistics.exceedance(eps) is None)
+        problem = f"rule 'per_prompt' needs the prompts above {missing} counted in stage 12, and they were not"
         raise SchemaError(
             problem,
             found=f"counts above {list(statistics.thresholds)}",
-            remedy=f"Regenerate the activations with thresholds that include {eps} (--force --set 'thresholds=[...]'), "
-            "or use rule 'mean'.",
+            remedy=f"Regenerate the activations with thresholds that include {missing} (--force --set "
+            "'thresholds=[...]'), or use rule 'mean'.",
         )
-    return binarize(
+    return binarize_grid(
         statistics.activation_sum,
         statistics.firing_count,
         statistics.n_prompts,
-        epsilon=eps,
-        consistency=cons,
+        epsilon=epsilons,
+        consistency=consistencies,
         rule=parameters.rule,
-        exceedance_count=statistics.exceedance(eps),
+        exceedance_count=np.stack(exceedance) if parameters.rule == "per_prompt" else None,
     )
 
 

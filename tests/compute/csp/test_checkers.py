@@ -5,7 +5,6 @@ from collections import Counter
 from typing import cast
 
 import pytest
-from circuit_artifacts.schemas.csp_vocabulary import KEYWORDS
 
 from circuit_artifacts.compute.csp.checkers import (
     CheckerCandidate,
@@ -17,6 +16,7 @@ from circuit_artifacts.compute.csp.checkers import (
 )
 from circuit_artifacts.compute.csp.word_banks import CHECKER_CATEGORIES
 from circuit_artifacts.errors import SchemaError, UnknownNameError
+from circuit_artifacts.schemas.csp_vocabulary import KEYWORDS
 
 GOLDEN = {
     "checker": "a80d306cd7d8c9dd7438d79019b2dff4fad4e05fac567220d9f085e0eb76c322",

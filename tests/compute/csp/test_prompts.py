@@ -8,7 +8,6 @@ from itertools import groupby, islice
 
 import numpy as np
 import pytest
-from circuit_artifacts.schemas.csp_vocabulary import DROPPED_PAIRS_PRESUMED, ISOLATED, attempted_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from circuit_artifacts.compute.csp.prompts import (
 )
 from circuit_artifacts.compute.csp.word_banks import DOMAINS
 from circuit_artifacts.errors import SchemaError, UnknownNameError
+from circuit_artifacts.schemas.csp_vocabulary import DROPPED_PAIRS_PRESUMED, ISOLATED, attempted_pairs
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from circuit_artifacts.schemas.declaration import Config, Family, Mirror
 
 __all__ = ["config", "family", "mirror", "mirrors"]
 
+_SHOWN = 8  # names in an error message
+
 
 @cache
 def mirrors() -> dict[str, Mirror]:
@@ -52,6 +54,8 @@ def _known(name: str, names: Collection[str], what: str) -> str:
     if name in names:
         return name
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"There is: {', '.join(names)}"
+    shown = list(names)[:_SHOWN]
+    more = f" and {len(names) - len(shown)} more; 'circuit-artifacts ls' shows all" if len(names) > len(shown) else ""
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There is: {', '.join(shown)}{more}"
     problem = f"no {what} is called {name!r}"
     raise UnknownNameError(problem, remedy=hint)

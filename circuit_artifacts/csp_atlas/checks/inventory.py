@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from circuit_artifacts import provenance
 from circuit_artifacts.csp_atlas.checks.contents import Contents, note
@@ -14,11 +15,15 @@ __all__ = ["check_inventory"]
 
 def check_inventory(contents: Contents) -> Iterator[Finding]:
     """Note absent files and mixed provenance; report records that cannot be understood."""
-    configs = contents.mirror.config_by_file.values()
-    loadable = [config for config in configs if config.family.loadable]
-    absent = [c.file for c in loadable if not contents.path(c).exists() and not c.family.optional]
+    declared = [config for config in contents.mirror.config_by_file.values() if config.family.loadable]
+    absent = [config for config in declared if not contents.path(config).exists() and not config.family.optional]
     if absent:
-        message = f"{len(absent)} of {len(loadable)} declared files are not here: {', '.join(absent)}"
+        names: list[str] = []
+        for family, members in groupby(absent, key=lambda config: config.family):
+            files = [config.file for config in members]
+            whole_grid = len(files) == len(family.configs) > 1
+            names.extend([f"{family.file} ({len(files)})"] if whole_grid else files)
+        message = f"{len(absent)} of {len(declared)} declared files are not here: {', '.join(names)}"
         yield note("absent-files", contents.folder.name, "", message)
     unrecorded = []
     for config in contents.configs:

@@ -157,7 +157,7 @@ def validate(
     rows = [
         {"level": f.level, "rule": f.rule, "file": f.file, "where": f.where, "message": f.message} for f in findings
     ]
-    _show(rows, as_json=as_json)
+    _show(rows, as_json=as_json, whole=True)
     errors = sum(finding.level == "error" for finding in findings)
     if not as_json:
         _out.print(f"{errors} error(s), {len(findings) - errors} note(s) in {folder}", soft_wrap=True)
@@ -251,13 +251,16 @@ def _existing_folder(target: str) -> Path:
     return folder
 
 
-def _show(rows: Sequence[dict[str, Any]], *, as_json: bool = False, dispensable: Sequence[str] = ()) -> None:
+def _show(
+    rows: Sequence[dict[str, Any]], *, as_json: bool = False, dispensable: Sequence[str] = (), whole: bool = False
+) -> None:
     """Print rows: as JSON, as a table that fits the terminal, or, into a pipe or file, as whole aligned lines.
 
     Args:
         rows: with the same keys in all of them; for JSON, any.
         as_json: one object per line.
         dispensable: columns that a narrow terminal may do without, the first to go first.
+        whole: never shorten a cell, however long.
     """
     if as_json:
         lines = ",\n".join(json.dumps(_without_nan(row), default=str, allow_nan=False) for row in rows)
@@ -265,6 +268,8 @@ def _show(rows: Sequence[dict[str, Any]], *, as_json: bool = False, dispensable:
         return
     names = list(rows[0]) if rows else []
     cells = [["" if value is None else str(value) for value in row.values()] for row in rows]
+    if _out.is_terminal and not whole:
+        cells = [[_shortened(cell) for cell in row] for row in cells]
     if not _out.is_terminal:
         for line in _aligned([names, *cells] if rows else []):
             typer.echo(line)
@@ -292,7 +297,7 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
         table.add_column(name, overflow="fold", no_wrap=one_word, min_width=least)
     for row in cells:
         # As Text: brackets in Python code are not markup.
-        table.add_row(*(Text(_shortened(cell)) for cell in row))
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -302,7 +307,7 @@ def _record(names: Sequence[str], row: Sequence[str]) -> Table:
     record.add_column(style="bold", no_wrap=True)
     record.add_column(overflow="fold")
     for name, cell in zip(names, row, strict=True):
-        record.add_row(name, Text(_shortened(cell)))
+        record.add_row(name, Text(cell))
     record.add_row()
     return record
 

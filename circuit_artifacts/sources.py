@@ -1,8 +1,8 @@
 """Where a file comes from: plan first, without touching anything, then fetch.
 
 The order is: an explicit folder, a folder from the environment, files derived earlier, files bundled with the package,
-the Hub cache, the Hub, and derivation from other files. A folder that holds regenerated files is never completed from
-the Hub, so that published and regenerated numbers cannot mix. Steps that run a model happen on demand only.
+the Hub cache, the Hub, and derivation from other files. A folder that holds regenerated files is completed by
+derivation only, so that numbers of different runs cannot mix. Steps that run a model happen on demand only.
 """
 
 from __future__ import annotations
@@ -175,7 +175,10 @@ class Sources:
         derivation = self._derivation(config)
         if derivation is not None and derivation.action == "use":
             yield derivation
-        if not self.output:
+        if regenerated := self._regenerated_folder():
+            other = "the package" if self.mirror.bundled else "the Hub"
+            yield f"{other}: not asked, because {regenerated} holds regenerated files"
+        elif not self.output:
             yield from self._bundled(config)
             yield from self._hub(config, derivation)
         if derivation is not None:
@@ -190,9 +193,6 @@ class Sources:
 
     def _hub(self, config: Config, derivation: Plan | None) -> Iterator[Plan | str]:
         if not self.mirror.repositories:
-            return
-        if regenerated := self._regenerated_folder():
-            yield f"the Hub: not asked, because {regenerated} holds regenerated files"
             return
         for repository in self.mirror.repositories:
             if path := hub.cached(repository, config.file, self.revision):
@@ -260,14 +260,15 @@ class Sources:
                 problem = "data_root is not a folder"
                 raise SourceError(problem, file=self.data_root, remedy="Name a folder in the published layout.")
             folders.append(("data_root", self.data_root))
+            if _holds_regenerated(self.data_root):
+                return folders
         if self._settings.root is not None:
             folders.append(("$CIRCUIT_ARTIFACTS_ROOT", self._settings.root / self.mirror.name))
         folders.extend((f"${name}", Path(os.environ[name])) for name in self.mirror.environment if os.environ.get(name))
         return folders
 
     def _regenerated_folder(self) -> Path | None:
-        folders = [folder for _, folder in self.local_folders()]
-        return next((folder for folder in folders if any(folder.glob(f"*{provenance.SUFFIX}"))), None)
+        return next((folder for _, folder in self.local_folders() if _holds_regenerated(folder)), None)
 
     def _use(self, config: Config, path: Path, source: str) -> Plan:
         status = path.stat()
@@ -350,6 +351,10 @@ class Sources:
             remedy=f"Put the file into a folder and pass data_root=, or make it with '{command}', "
             "or pass regenerate=True.",
         )
+
+
+def _holds_regenerated(folder: Path) -> bool:
+    return any(folder.glob(f"*{provenance.SUFFIX}"))
 
 
 def _digest(*parts: str) -> str:

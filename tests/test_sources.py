@@ -299,3 +299,20 @@ def test_readers_use_the_same_sources(small: Atlas, folder: Path, monkeypatch: p
         for layer in range(8):
             for label, mask in zip(labels, found[:, layer], strict=True):
                 assert (file[f"universal_masks/layer_{layer}/{label}"][:] == mask).all()
+
+
+def test_a_regenerated_folder_is_not_completed_from_other_folders(
+    tmp_path: Path, atlas: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regenerated = tmp_path / "regenerated"
+    regenerated.mkdir()
+    (regenerated / "14_summary.csv.provenance.json").write_text("{}")
+    monkeypatch.setenv("CSP_ATLAS_DATA_ROOT", str(atlas.folder))
+    prompts = config("object_prompts")
+    assert Sources(mirror=MIRROR).plan(prompts).action == "use"
+    plan = Sources(mirror=MIRROR, data_root=regenerated).plan(prompts)
+    assert plan.action == "missing"
+    mini = Sources(mirror=catalog.mirror("csp-atlas-mini"), data_root=regenerated)
+    plan = mini.plan(catalog.config("csp-atlas-mini", "object_prompts"))
+    assert plan.action == "missing"
+    assert any(f"because {regenerated} holds regenerated files" in attempt for attempt in plan.attempts)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -28,6 +28,9 @@ __all__ = ["main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 _out, _err = Console(), Console(stderr=True)
+_EXTRAS = {"matplotlib": "reports"} | dict.fromkeys(
+    ("safetensors", "scipy", "tokenizers", "torch", "transformers"), "compute"
+)
 _CELL_LENGTH, _SENTENCE_WIDTH, _UNLIMITED = 120, 24, 10_000
 
 Root = Annotated[Path | None, typer.Option("--data-root", help="A folder in the published layout.")]
@@ -49,8 +52,17 @@ def main() -> None:
     try:
         app()
     except (CircuitArtifactsError, OSError, ValidationError) as error:
-        _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        _fail(f"this needs {package}. pip install 'circuit-artifacts[{_EXTRAS[package]}]'")
+
+
+def _fail(message: str) -> NoReturn:
+    _err.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 def _print_version(wanted: bool) -> None:

@@ -310,7 +310,7 @@ class Sources:
         }
         if step is None or not missing:
             return
-        first, *others = sorted(plan.config.file for plan in wanted)
+        first, *others = sorted({plan.config.file for plan in wanted})
         more = f" and {len(others)} more" if others else ""
         logger.info("deriving %s%s by step '%s'", first, more, step.name)
         for path in missing.values():

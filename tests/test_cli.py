@@ -280,3 +280,12 @@ def test_head_closes_the_pipe_quietly(atlas: Atlas) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+def test_a_missing_extra_is_one_line_that_names_it() -> None:
+    """An installation without extras has no scipy; the demo said so with a traceback."""
+    code = "import sys; sys.modules['scipy'] = None; sys.argv = ['circuit-artifacts', 'demo']; "
+    code += "from circuit_artifacts.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: this needs scipy. pip install 'circuit-artifacts[compute]'"

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 from atlas_fixture import Atlas, write_atlas
+from hypothesis import settings
+
+# A busy machine is not a fault; a found example stays found, in CI too.
+settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("project")
 
 _OURS = ("CIRCUIT_ARTIFACTS_ROOT", "CIRCUIT_ARTIFACTS_REGENERATE", "CSP_ATLAS_DATA_ROOT")
 

@@ -113,7 +113,7 @@ def test_every_storage_gives_the_same_values(path: Path, libver: str, storage: s
     assert np.array_equal(read_rows(path, dtype=wanted), rows.astype(wanted))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     width=st.integers(1, 200),
     count=st.integers(0, 12),

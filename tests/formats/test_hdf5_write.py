@@ -26,7 +26,7 @@ def random_rows(count: int, width: int, dtype: str, seed: int = 0) -> np.ndarray
     return np.random.default_rng(seed).integers(0, 2 if dtype == "bool" else 1000, (count, width)).astype(dtype)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     count=st.integers(0, 5),
     width=st.integers(1, 200),

@@ -47,7 +47,7 @@ texts = st.one_of(st.sampled_from(WORDS), st.text("abcNAnul,\"' é", min_size=1,
 rows = st.tuples(
     texts, st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), st.booleans()
 )
-once_per_example = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+once_per_example = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 def tabled(found: list[tuple[str, int, float, bool]]) -> pa.Table:

@@ -39,7 +39,7 @@ def one_by_one(masks: MaskArray, trims: tuple[float, ...]) -> tuple[np.ndarray, 
     return observed, percentile
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(n=st.integers(2, 14), seed=st.integers(0, 999), density=st.sampled_from([0.02, 0.3, 0.9]))
 def test_equals_sets_one_concept_at_a_time(n: int, seed: int, density: float) -> None:
     masks = np.random.default_rng(seed).random((n, 2, 25)) < density

@@ -95,7 +95,7 @@ def test_every_prompt_uses_its_node(published: list[ObjectPrompt]) -> None:
         assert prompt.ast_node in kinds
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.lists(st.sampled_from(attempted_pairs()), max_size=8), st.integers(0, 12))
 def test_the_layout_is_that_of_unparse(seed: int, pairs: list[tuple[str, str]], n: int) -> None:
     """Holds down a text laid out by hand that differs from what parsing and unparsing would give."""
@@ -135,7 +135,7 @@ def kept_by_loops(pairs: list[int], losses: list[float], rule: LossRule, n_keep:
     return kept
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 24).map(lambda quarters: quarters / 4)), max_size=30),
     st.sampled_from(["pair_mean", "best"]),

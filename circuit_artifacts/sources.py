@@ -256,16 +256,17 @@ class Sources:
             return [("output folder", self.output)]
         folders = []
         if self.data_root is not None:
-            if not self.data_root.is_dir():
+            root = _absolute(self.data_root)
+            if not root.is_dir():
                 problem = "data_root is not a folder"
-                raise SourceError(problem, file=self.data_root, remedy="Name a folder in the published layout.")
-            folders.append(("data_root", self.data_root))
-            if _holds_regenerated(self.data_root):
+                raise SourceError(problem, file=root, remedy="Name a folder in the published layout.")
+            folders.append(("data_root", root))
+            if _holds_regenerated(root):
                 return folders
         if self._settings.root is not None:
-            folders.append(("$CIRCUIT_ARTIFACTS_ROOT", self._settings.root / self.mirror.name))
-        folders.extend((f"${name}", Path(os.environ[name])) for name in self.mirror.environment if os.environ.get(name))
-        return folders
+            folders.append(("$CIRCUIT_ARTIFACTS_ROOT", _absolute(self._settings.root / self.mirror.name)))
+        named = [(name, os.environ.get(name)) for name in self.mirror.environment]
+        return folders + [(f"${name}", _absolute(Path(folder))) for name, folder in named if folder]
 
     def _regenerated_folder(self) -> Path | None:
         return next((folder for _, folder in self.local_folders() if _holds_regenerated(folder)), None)
@@ -351,6 +352,11 @@ class Sources:
             remedy=f"Put the file into a folder and pass data_root=, or make it with '{command}', "
             "or pass regenerate=True.",
         )
+
+
+def _absolute(folder: Path) -> Path:
+    """The same folder wherever a worker runs; ``~`` is the home folder."""
+    return folder.expanduser().absolute()
 
 
 def _holds_regenerated(folder: Path) -> bool:

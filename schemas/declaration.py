@@ -124,7 +124,6 @@ class Mirror:
         width: width of the published vectors.
         parameters: defaults for steps, such as the model id.
         validator: "module:function" that checks a folder as a whole.
-        claims: what the card says that the files or the code contradict, for reports.
     """
 
     name: str
@@ -142,7 +141,6 @@ class Mirror:
     homepage: str = ""
     license: str = ""
     citation: str = ""
-    claims: tuple[str, ...] = ()
 
     @cached_property
     def family_by_name(self) -> dict[str, Family]:

@@ -316,3 +316,12 @@ def test_a_regenerated_folder_is_not_completed_from_other_folders(
     plan = mini.plan(catalog.config("csp-atlas-mini", "object_prompts"))
     assert plan.action == "missing"
     assert any(f"because {regenerated} holds regenerated files" in attempt for attempt in plan.attempts)
+
+
+def test_the_home_folder_and_relative_paths_are_understood(
+    tmp_path: Path, atlas: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(atlas.folder.parent))
+    monkeypatch.chdir(atlas.folder.parent)
+    for root in (Path("~") / atlas.folder.name, Path(atlas.folder.name)):
+        assert Sources(mirror=MIRROR, data_root=root).plan(MASKS).path == atlas.folder / MASKS.file

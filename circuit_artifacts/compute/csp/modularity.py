@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from circuit_artifacts.compute.csp.decomposition import round_decimal
 from circuit_artifacts.compute.csp.masks import MaskArray, pairwise_jaccard, require_masks
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.schemas.csp_vocabulary import split_concept
@@ -112,8 +111,8 @@ def detail_table(concepts: Sequence[str], result: RelaxedModularity) -> pd.DataF
         result: of `relaxed_modularity`.
 
     Returns:
-        One row per layer, concept (ASCII order) and trim, in that nesting; observed values are float32 and, like
-        the percentiles, have 4 decimals.
+        One row per layer, concept (ASCII order) and trim, in that nesting. Observed values are float32 with 4
+        decimals; percentiles are as they are, since the spec knows of no rounding there.
     """
     n_layers, n_trims, n_concepts = result.observed.shape
     order = np.argsort(np.array(concepts, dtype=object), kind="stable")
@@ -130,7 +129,7 @@ def detail_table(concepts: Sequence[str], result: RelaxedModularity) -> pd.DataF
             "layer": np.repeat(np.arange(n_layers), n_concepts * n_trims),
             "p_trim": np.tile(np.array(result.trims, dtype=np.float64), n_layers * n_concepts),
             "observed_trimmed_jaccard": column(np.round(result.observed, 4)),
-            "percentile": column(round_decimal(result.percentile, 4)),
+            "percentile": column(result.percentile),
             "significant": column(result.significant),
         }
     )

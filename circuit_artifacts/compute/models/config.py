@@ -78,8 +78,6 @@ _INERT_VALUES: Final[Mapping[str, tuple[Any, ...]]] = {
     "bigram_table_rank": (None, 0),
     "mup_width_multiplier": (None, 1, 1.0),
 }
-# Any other unknown key is a feature that this module does not know: tolerable only when it is off.
-_OFF: Final = (None, False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +217,8 @@ class CircuitConfig:
                     problem = f"{key} and {target} are two names of one field and disagree"
                     raise ModelError(problem, file=file, where=key, found=value, expected=known[target])
                 known[target] = value
-            elif key in _NO_EFFECT or value in _INERT_VALUES.get(key, _OFF):
+            # Any other key is a feature that this module does not know: tolerable when off, so null, false, zero or empty.
+            elif key in _NO_EFFECT or (value in _INERT_VALUES[key] if key in _INERT_VALUES else not value):
                 dropped.append(key)
             else:
                 problem = "the configuration turns on something that this model family does not implement here"

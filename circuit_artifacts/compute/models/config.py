@@ -217,7 +217,7 @@ class CircuitConfig:
                     problem = f"{key} and {target} are two names of one field and disagree"
                     raise ModelError(problem, file=file, where=key, found=value, expected=known[target])
                 known[target] = value
-            # Any other key is a feature that this module does not know: tolerable when off, so null, false, zero or empty.
+            # Any other key is a feature unknown here: tolerable when off, which is null, false, zero or empty.
             elif key in _NO_EFFECT or (value in _INERT_VALUES[key] if key in _INERT_VALUES else not value):
                 dropped.append(key)
             else:

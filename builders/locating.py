@@ -11,8 +11,7 @@ import pyarrow as pa
 
 import circuit_artifacts
 from circuit_artifacts import catalog
-from circuit_artifacts.formats.reader import MaskFormat, Reader, Request
-from circuit_artifacts.schemas.declaration import import_string
+from circuit_artifacts.formats.reader import MaskFormat, Reader, make_readers
 from circuit_artifacts.sources import Sources
 
 __all__ = ["cache_key", "locate", "readers", "tables"]
@@ -20,12 +19,7 @@ __all__ = ["cache_key", "locate", "readers", "tables"]
 
 def readers(mirror_name: str, config_name: str, mask_format: MaskFormat) -> dict[str, Reader]:
     """The reader of every split of a config."""
-    mirror, config = catalog.mirror(mirror_name), catalog.config(mirror_name, config_name)
-    make = import_string(config.family.reader)
-    return {
-        split.name: make(Request(mirror=mirror, config=config, split=split, mask_format=mask_format))
-        for split in config.family.splits
-    }
+    return make_readers(catalog.mirror(mirror_name), catalog.config(mirror_name, config_name), mask_format)
 
 
 def locate(mirror_name: str, options: Any) -> Path:

@@ -114,27 +114,24 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the first rows of a config."""
-    from circuit_artifacts.formats.reader import Request
-    from circuit_artifacts.schemas.declaration import import_string
+    from circuit_artifacts.formats.reader import make_readers
 
     declared = catalog.config(repo, config)
     with progress.shown(_err):
         path = Sources(mirror=catalog.mirror(repo), data_root=data_root).fetch(declared)[config]
-    parts = [part for part in declared.family.splits if split in (None, part.name)]
-    if not parts:
+    readers = make_readers(catalog.mirror(repo), declared)
+    if split is not None and split not in readers:
         problem = f"{config} has no split called {split!r}"
-        raise UnknownNameError(problem, expected=", ".join(part.name for part in declared.family.splits))
+        raise UnknownNameError(problem, expected=", ".join(readers))
     shown: list[dict[str, Any]] = []
-    for part in parts:
-        reader = import_string(declared.family.reader)(
-            Request(mirror=catalog.mirror(repo), config=declared, split=part)
-        )
+    for name in readers if split is None else (split,):
+        reader = readers[name]
         tables = (table for shard in reader.shards(path) for table in reader.tables(path, shard))
         rows = list(itertools.islice((row for table in tables for row in table.slice(0, n).to_pylist()), n))
         if as_json:
-            shown += [{"split": part.name, **row} for row in rows]
+            shown += [{"split": name, **row} for row in rows]
         else:
-            _out.print(f"{repo} {config} {part.name}", style="bold", highlight=False, soft_wrap=True)
+            _out.print(f"{repo} {config} {name}", style="bold", highlight=False, soft_wrap=True)
             _show(rows)
     if as_json:
         _show(shown, as_json=True)

@@ -18,9 +18,9 @@ from circuit_artifacts import provenance
 from circuit_artifacts.atomic import atomic_path
 from circuit_artifacts.card import write_card
 from circuit_artifacts.errors import MissingArtifactError, SchemaError
-from circuit_artifacts.formats.reader import Reader, Request
+from circuit_artifacts.formats.reader import Reader, make_readers
 from circuit_artifacts.progress import track
-from circuit_artifacts.schemas.declaration import Config, Mirror, import_string
+from circuit_artifacts.schemas.declaration import Config, Mirror
 from circuit_artifacts.sources import Sources
 
 __all__ = ["Converted", "convert"]
@@ -99,10 +99,7 @@ def _obtainable(sources: Sources) -> dict[str, Path]:
 
 
 def _convert_config(mirror: Mirror, config: Config, source: Path, out: Path) -> Iterator[Converted]:
-    make = import_string(config.family.reader)
-    readers: dict[str, Reader] = {
-        split.name: make(Request(mirror=mirror, config=config, split=split)) for split in config.family.splits
-    }
+    readers = make_readers(mirror, config)
     digest = provenance.file_digest(source)
     metadata = {
         "circuit_artifacts.mirror": mirror.name,

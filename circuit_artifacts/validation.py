@@ -17,7 +17,7 @@ from circuit_artifacts.errors import (
     SourceError,
     UnknownNameError,
 )
-from circuit_artifacts.formats.reader import Request
+from circuit_artifacts.formats.reader import make_readers
 from circuit_artifacts.schemas.declaration import Mirror, import_string
 
 __all__ = ["Finding", "mirror_of", "validate"]
@@ -95,9 +95,8 @@ def _check_readable(folder: Path, mirror: Mirror) -> Iterator[Finding]:
     for family in mirror.families:
         for config in family.configs:
             path = folder / config.file
-            for split in family.splits if path.exists() else ():
+            for reader in make_readers(mirror, config).values() if path.exists() else ():
                 try:
-                    reader = import_string(family.reader)(Request(mirror=mirror, config=config, split=split))
                     for shard in reader.shards(path):
                         deque(reader.tables(path, shard), maxlen=0)
                 except CircuitArtifactsError as error:

@@ -12,7 +12,7 @@ from circuit_artifacts.schemas.common import ActiveDimensions, ArtifactModel, In
 from circuit_artifacts.schemas.csp_vocabulary import CONSISTENCIES, EPSILONS
 from circuit_artifacts.schemas.declaration import Family, Mirror, Split, Step
 
-__all__ = ["MINI_MIRROR", "MIRROR", "SETTINGS"]
+__all__ = ["MINI_MIRROR", "MIRROR", "SETTINGS", "SETTING_ATTRIBUTES"]
 
 SETTINGS = tuple({"eps": eps, "cons": cons} for eps in EPSILONS for cons in CONSISTENCIES)
 REFERENCE_SETTING = "eps0.5_cons0.8"
@@ -200,7 +200,7 @@ _HDF5 = "circuit_artifacts.formats.hdf5_leaves:LeafReader"
 _PARQUET = "circuit_artifacts.formats.tabular:ParquetReader"
 _CSV = "circuit_artifacts.formats.tabular:CsvReader"
 _STAGES = "circuit_artifacts.compute.csp.stages"
-_SETTING_ATTRIBUTES = {"eps": ("epsilon",), "cons": ("consistency_thresh", "consistency_threshold")}
+SETTING_ATTRIBUTES = {"eps": ("epsilon",), "cons": ("consistency_thresh", "consistency_threshold")}
 
 
 def _concept_split(group: str, name: str = "train") -> Split:
@@ -271,7 +271,7 @@ FAMILIES = (
         reader=_HDF5,
         splits=_OBJECT_MASK_SPLITS,
         settings=SETTINGS,
-        attributes=_SETTING_ATTRIBUTES,
+        attributes=SETTING_ATTRIBUTES,
     ),
     Family(
         name="checker_masks",
@@ -280,7 +280,7 @@ FAMILIES = (
         reader=_HDF5,
         splits=(_concept_split("token_checker_masks"),),
         settings=SETTINGS,
-        attributes=_SETTING_ATTRIBUTES,
+        attributes=SETTING_ATTRIBUTES,
     ),
     Family(
         name="token_checker_masks",
@@ -304,7 +304,7 @@ FAMILIES = (
         reader="circuit_artifacts.csp_atlas.tables:MaskSimilarityReader",
         splits=(Split(name="train", row=MaskSimilarity),),
         settings=SETTINGS,
-        attributes=_SETTING_ATTRIBUTES,
+        attributes=SETTING_ATTRIBUTES,
     ),
     _table("summary", "concept and token fractions per setting", "14_summary.csv", Summary),
     Family(

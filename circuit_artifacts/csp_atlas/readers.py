@@ -18,7 +18,7 @@ from circuit_artifacts import catalog
 from circuit_artifacts.csp_atlas.tables import read_target_checker
 from circuit_artifacts.errors import UnknownNameError, located
 from circuit_artifacts.formats.hdf5 import open_dataset, open_group, open_hdf5, read_strings
-from circuit_artifacts.formats.hdf5_leaves import read_layers
+from circuit_artifacts.formats.hdf5_leaves import read_layers, true_positions
 from circuit_artifacts.formats.reader import Shape, read_table
 from circuit_artifacts.schemas.csp_vocabulary import split_pair
 from circuit_artifacts.schemas.declaration import Config
@@ -240,11 +240,9 @@ def _stage(stage: Stage) -> Which:
 
 def _as_sets(masks: npt.NDArray[np.bool_], labels: list[Key]) -> dict[Key, dict[int, set[int]]]:
     n_layers = masks.shape[1]
-    flat = masks.reshape(-1, masks.shape[2])
-    rows, dimensions = np.nonzero(flat)
-    bounds = np.searchsorted(rows, np.arange(len(flat) + 1)).tolist()
+    offsets, dimensions = true_positions(masks.reshape(-1, masks.shape[2]))
     values = dimensions.tolist()
-    sets = [set(values[start:stop]) for start, stop in itertools.pairwise(bounds)]
+    sets = [set(values[start:stop]) for start, stop in itertools.pairwise(offsets.tolist())]
     return {
         label: dict(enumerate(sets[index * n_layers : (index + 1) * n_layers])) for index, label in enumerate(labels)
     }

@@ -27,10 +27,19 @@ from circuit_artifacts.formats.hdf5 import (
     read_scalars,
     read_vectors,
 )
-from circuit_artifacts.formats.reader import Request, Shape, row_schema
+from circuit_artifacts.formats.reader import Request, Shape
+from circuit_artifacts.schemas.common import arrow_schema
 from circuit_artifacts.schemas.declaration import Config
 
-__all__ = ["LeafReader", "active_dimensions", "check_setting", "layered_groups", "read_layers", "split_key"]
+__all__ = [
+    "LeafReader",
+    "active_dimensions",
+    "check_setting",
+    "layered_groups",
+    "read_layers",
+    "split_key",
+    "true_positions",
+]
 
 _LAYER = "layer_{layer}"
 _LARGEST_WIDTH = 1 << 16
@@ -45,10 +54,12 @@ class LeafReader:
 
     def schema(self, path: Path | None) -> pa.Schema:
         """Columns of the row model; with ``mask_format="dense"``, `mask` in place of `active`."""
-        schema = row_schema(self.request, path)
+        return self._schema(Shape.of(path, self.request.mirror))
+
+    def _schema(self, shape: Shape) -> pa.Schema:
+        schema = arrow_schema(self.request.split.row, width=shape.width)
         if self.request.mask_format == "dense" and "active" in schema.names:
-            width = Shape.of(path, self.request.mirror).width
-            mask = pa.field("mask", pa.list_(pa.bool_(), width), nullable=False)
+            mask = pa.field("mask", pa.list_(pa.bool_(), shape.width), nullable=False)
             schema = schema.set(schema.get_field_index("active"), mask)
         return schema
 
@@ -75,15 +86,13 @@ class LeafReader:
                 if group_path.endswith(_LAYER):
                     groups = layered_groups(file, group_path.removesuffix(f"/{_LAYER}"), n_layers)
                     group = groups[shard]
-                    found = child_names(group)
-                    # As many keys as layer 0 will do here: each row is named by its own key.
-                    names = names or (found if len(group) == len(groups[0]) else child_names(groups[0]))
-                    _same_keys(group, found, names)
+                    names = names or child_names(groups[0])
+                    _same_keys(group, child_names(group), names)
                     values[column] = read_vectors(group, names, dtype=_NUMPY_TYPES[column], width=shape.width)
                 else:
                     group = open_group(file, group_path)
                     values[column] = read_scalars(group, names, dtype=np.int64)
-            schema = self.schema(path)
+            schema = self._schema(shape)
             keys = {name: split_key(pattern, name, group) for name in names}
         yield pa.Table.from_arrays([_column(f, shard, split.key, keys, values) for f in schema], schema=schema)
 
@@ -94,15 +103,21 @@ def active_dimensions(masks: npt.NDArray[np.bool_]) -> pa.ListArray:
     Raises:
         SchemaError: the masks are wider than 16 bits can count.
     """
-    n_masks, width = masks.shape
-    if width > _LARGEST_WIDTH:
+    if masks.shape[1] > _LARGEST_WIDTH:
         problem = "the dimensions do not fit into uint16"
-        raise SchemaError(problem, found=width, expected=f"at most {_LARGEST_WIDTH}", remedy='Use mask_format="dense".')
+        remedy = 'Use mask_format="dense".'
+        raise SchemaError(problem, found=masks.shape[1], expected=f"at most {_LARGEST_WIDTH}", remedy=remedy)
+    offsets, dimensions = true_positions(masks)
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(dimensions.astype(np.uint16)))
+
+
+def true_positions(masks: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where masks (n, width) are true: row i is true at ``dimensions[offsets[i]:offsets[i + 1]]``, ascending."""
+    n_masks, width = masks.shape
     sizes = np.count_nonzero(masks, axis=1)
     # One search over the flat array is five times as fast as numpy's search for rows and columns.
     dimensions = np.flatnonzero(masks) - np.repeat(np.arange(n_masks) * width, sizes)
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(dimensions.astype(np.uint16)))
+    return np.concatenate([[0], np.cumsum(sizes)]), dimensions
 
 
 def split_key(pattern: str, key: str, group: h5py.Group) -> dict[str, str]:

@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from circuit_artifacts import provenance
 from circuit_artifacts.errors import UnknownNameError
-from circuit_artifacts.schemas.common import arrow_schema
 from circuit_artifacts.schemas.declaration import Config, Mirror, Split, import_string
 
-__all__ = ["MaskFormat", "Reader", "Request", "Shape", "read_table", "row_schema"]
+__all__ = ["MaskFormat", "Reader", "Request", "Shape", "make_readers", "read_table"]
 
 MaskFormat = Literal["indices", "dense"]
 Shard = int
@@ -52,7 +51,11 @@ class Shape:
     @classmethod
     def of(cls, path: Path | None, mirror: Mirror) -> Shape:
         """What the file's provenance says, else what the mirror publishes."""
-        record = provenance.read(path) if path is not None else None
+        return cls.recorded(provenance.read(path) if path is not None else None, mirror)
+
+    @classmethod
+    def recorded(cls, record: provenance.Provenance | None, mirror: Mirror) -> Shape:
+        """What a provenance record says, else what the mirror publishes."""
         if record is None:
             return cls(mirror.n_layers, mirror.width)
         return cls(record.n_layers or mirror.n_layers, record.width or mirror.width)
@@ -78,9 +81,17 @@ class Reader(Protocol):
         """
 
 
-def row_schema(request: Request, path: Path | None) -> pa.Schema:
-    """The schema of a split's row model, at the width of the file."""
-    return arrow_schema(request.split.row, width=Shape.of(path, request.mirror).width)
+def make_readers(mirror: Mirror, config: Config, mask_format: MaskFormat = "indices") -> dict[str, Reader]:
+    """The reader of every split of a config, in declaration order.
+
+    Raises:
+        UnknownNameError: no such mask format.
+    """
+    make = import_string(config.family.reader)
+    return {
+        split.name: make(Request(mirror=mirror, config=config, split=split, mask_format=mask_format))
+        for split in config.family.splits
+    }
 
 
 def read_table(mirror: Mirror, config: Config, path: Path, split: str | None = None) -> pa.Table:
@@ -90,7 +101,6 @@ def read_table(mirror: Mirror, config: Config, path: Path, split: str | None = N
         FormatError: the bytes are not what the format promises.
         SchemaError: the content is not what the schema declares.
     """
-    chosen = next(s for s in config.family.splits if split in (None, s.name))
-    reader: Reader = import_string(config.family.reader)(Request(mirror=mirror, config=config, split=chosen))
+    reader = make_readers(mirror, config)[split or config.family.splits[0].name]
     tables = [table for shard in reader.shards(path) for table in reader.tables(path, shard)]
     return pa.concat_tables(tables) if tables else reader.schema(path).empty_table()

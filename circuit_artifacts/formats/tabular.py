@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from circuit_artifacts import provenance
 from circuit_artifacts.errors import FormatError, MissingArtifactError, SchemaError
-from circuit_artifacts.formats.reader import Request, row_schema
+from circuit_artifacts.formats.reader import Request, Shape
+from circuit_artifacts.schemas.common import arrow_schema
 
 __all__ = ["CsvReader", "ParquetReader", "TableReader", "WholeTableReader", "read_csv", "write_parquet"]
 
@@ -34,23 +35,19 @@ class TableReader(ABC):
 
     def schema(self, path: Path | None) -> pa.Schema:
         """Columns of the row model."""
-        return row_schema(self.request, path)
+        width = Shape.of(path, self.request.mirror).width
+        return arrow_schema(self.request.split.row, width=width)
 
     def shards(self, path: Path) -> list[int]:
         """Up to eight, never more than there are rows."""
-        return list(range(max(1, min(_SHARDS, self._n_rows(path)))))
+        return list(range(_n_shards(self._n_rows(path))))
 
+    @abstractmethod
     def tables(self, path: Path, shard: int) -> Iterator[pa.Table]:
         """The consecutive rows of one shard."""
-        shards = len(self.shards(path))
-        bounds = np.linspace(0, self._n_rows(path), shards + 1).astype(int)
-        yield from self._rows(path, int(bounds[shard]), int(bounds[shard + 1]))
 
     @abstractmethod
     def _n_rows(self, path: Path) -> int: ...
-
-    @abstractmethod
-    def _rows(self, path: Path, start: int, stop: int) -> Iterator[pa.Table]: ...
 
 
 class WholeTableReader(TableReader):
@@ -60,11 +57,14 @@ class WholeTableReader(TableReader):
     def read(self, path: Path) -> pa.Table:
         """The whole table, under `schema`."""
 
-    def _n_rows(self, path: Path) -> int:
-        return int(self.read(path).num_rows)
+    def tables(self, path: Path, shard: int) -> Iterator[pa.Table]:
+        """The consecutive rows of one shard."""
+        table = self.read(path)
+        start, stop = _bounds(len(table), shard)
+        yield table.slice(start, stop - start)
 
-    def _rows(self, path: Path, start: int, stop: int) -> Iterator[pa.Table]:
-        yield self.read(path).slice(start, stop - start)
+    def _n_rows(self, path: Path) -> int:
+        return len(self.read(path))
 
 
 class CsvReader(WholeTableReader):
@@ -91,9 +91,11 @@ class ParquetReader(TableReader):
         with _open_parquet(path) as file:
             return int(file.metadata.num_rows)
 
-    def _rows(self, path: Path, start: int, stop: int) -> Iterator[pa.Table]:
+    def tables(self, path: Path, shard: int) -> Iterator[pa.Table]:
+        """The consecutive rows of one shard, a table per row group."""
         schema = self.schema(path)
         with _open_parquet(path) as file:
+            start, stop = _bounds(file.metadata.num_rows, shard)
             _check_columns(path, file.schema_arrow.names, schema.names)
             first = 0
             for group in range(file.metadata.num_row_groups):
@@ -106,6 +108,16 @@ class ParquetReader(TableReader):
                         raise _unreadable(path, error) from error
                     yield _conform(path, table.slice(low, high - low), schema, first_row=first + low)
                 first += rows
+
+
+def _n_shards(n_rows: int) -> int:
+    return max(1, min(_SHARDS, n_rows))
+
+
+def _bounds(n_rows: int, shard: int) -> tuple[int, int]:
+    """First row of a shard, and the row after its last."""
+    bounds = np.linspace(0, n_rows, _n_shards(n_rows) + 1).astype(int)
+    return int(bounds[shard]), int(bounds[shard + 1])
 
 
 def read_csv(path: Path, schema: pa.Schema) -> pa.Table:

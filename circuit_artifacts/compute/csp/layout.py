@@ -22,11 +22,13 @@ from circuit_artifacts.formats.hdf5 import child_names, open_group, open_hdf5, r
 from circuit_artifacts.formats.hdf5_leaves import read_layers
 from circuit_artifacts.formats.hdf5_write import create_hdf5, write_scalars, write_strings, write_vectors
 from circuit_artifacts.formats.reader import Shape
+from circuit_artifacts.schemas.csp_atlas import SETTING_ATTRIBUTES
 from circuit_artifacts.schemas.csp_vocabulary import pair_key
 
 __all__ = [
     "read_activations",
     "read_setting",
+    "setting_in",
     "write_activations",
     "write_checker_masks",
     "write_object_masks",
@@ -167,13 +169,22 @@ def read_setting(path: Path) -> tuple[float, float]:
     """
     with open_hdf5(path) as file:
         attributes = read_attributes(open_group(file, "metadata"))
-    cons = attributes.get("consistency_thresh", attributes.get("consistency_threshold"))
-    if attributes.get("epsilon") is None or cons is None:
+    setting = setting_in(attributes)
+    if setting is None:
         problem = "the metadata has no setting"
         raise SchemaError(
             problem, file=path, where="/metadata", found=sorted(attributes), expected="epsilon, consistency"
         )
-    return float(attributes["epsilon"]), float(cons)
+    return setting
+
+
+def setting_in(attributes: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Epsilon and consistency among the attributes of ``/metadata``, by any name they have; None if one is absent."""
+    eps, cons = (
+        next((attributes[name] for name in names if attributes.get(name) is not None), None)
+        for names in (SETTING_ATTRIBUTES["eps"], SETTING_ATTRIBUTES["cons"])
+    )
+    return None if eps is None or cons is None else (float(eps), float(cons))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pandas as pd
 
 from circuit_artifacts import provenance
 from circuit_artifacts.compute.csp.decomposition import Decomposition
+from circuit_artifacts.compute.csp.layout import setting_in
 from circuit_artifacts.compute.csp.parameters import StageParameters
 from circuit_artifacts.errors import CircuitArtifactsError, SchemaError
 from circuit_artifacts.formats.reader import Shape
@@ -92,9 +93,7 @@ class MaskFile:
         """Epsilon and consistency, by the file's name or else by its attributes."""
         if self.config.setting:
             return self.config.setting["eps"], self.config.setting["cons"]
-        cons = self.attributes.get("consistency_thresh", self.attributes.get("consistency_threshold"))
-        eps = self.attributes.get("epsilon")
-        return None if eps is None or cons is None else (float(eps), float(cons))
+        return setting_in(self.attributes)
 
 
 @dataclass
@@ -146,13 +145,7 @@ class Contents:
 
     def shape(self, config: Config) -> Shape:
         """Layers and width by provenance, else those of the published data."""
-        record = self.record(config)
-        published = Shape(self.mirror.n_layers, self.mirror.width)
-        return (
-            published
-            if record is None
-            else Shape(record.n_layers or published.n_layers, record.width or published.width)
-        )
+        return Shape.recorded(self.record(config), self.mirror)
 
     def parameters(self, config: Config) -> StageParameters | None:
         """Parameters that a file was made with, the published ones if it has no provenance; None if not understood."""

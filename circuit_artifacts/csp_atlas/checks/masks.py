@@ -22,6 +22,7 @@ from circuit_artifacts.formats.hdf5 import (
     read_strings,
 )
 from circuit_artifacts.formats.hdf5_objects import located
+from circuit_artifacts.schemas.csp_atlas import SETTING_ATTRIBUTES
 from circuit_artifacts.schemas.csp_vocabulary import ISOLATED, ISOLATED_NODES, concept_key, split_pair
 from circuit_artifacts.schemas.declaration import Config
 from circuit_artifacts.validation import Finding
@@ -31,7 +32,6 @@ __all__ = ["check_counts", "check_mask_files", "check_pair_metadata"]
 _OBJECT_FAMILIES = ("masks", "universal_106x50")
 _CHECKER_FAMILIES = ("checker_masks", "token_checker_masks")
 _SENTINEL_CONCEPTS = {concept_key("builtin", ISOLATED), *(concept_key("ast", node) for node in ISOLATED_NODES)}
-_AXES = {"eps": ("epsilon",), "cons": ("consistency_thresh", "consistency_threshold")}
 _USUAL_ATTRIBUTE = {"masks": "consistency_thresh", "universal_106x50": "consistency_thresh"}
 _JACCARD_TOLERANCE = 1e-9
 
@@ -85,7 +85,7 @@ def _packed(groups: Mapping[str, tuple[list[str], npt.NDArray[np.bool_]]]) -> di
 
 def _check_setting(config: Config, attributes: Mapping[str, Any]) -> Iterator[Finding]:
     """The metadata has a setting, and it is the one in the file's name; both names of the consistency will do."""
-    for axis, names in _AXES.items():
+    for axis, names in SETTING_ATTRIBUTES.items():
         present = [name for name in names if attributes.get(name) is not None]
         if not present:
             yield error("setting", config.file, "/metadata", f"there is no attribute {' or '.join(names)}")

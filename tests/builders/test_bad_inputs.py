@@ -56,6 +56,12 @@ def without_pair(path: Path) -> None:
     replace_by(path, PAIR, None)
 
 
+def renamed_in_one_layer(path: Path) -> None:
+    """As many keys as in the other layers, but not the same ones."""
+    with h5py.File(path, "r+") as file:
+        file.move(PAIR, PAIR.replace("For__list", "For__lists"))
+
+
 def without_group(path: Path) -> None:
     replace_by(path, "pair_masks", None)
 
@@ -131,6 +137,7 @@ HDF5 = [
     (without_layer, SchemaError, r"pair_masks: layer 5 is missing"),
     (one_layer_too_many, SchemaError, r"pair_masks: there are more layers"),
     (without_pair, SchemaError, r"layer_3.*other keys.*For__list"),
+    (renamed_in_one_layer, SchemaError, r"layer_3.*other keys.*For__list"),
     (without_group, SchemaError, "pair_masks"),
     (without_separator, SchemaError, r"Forlist.*\{ast_node\}__\{builtin_obj\}"),
     (contradicted, SchemaError, r"/metadata@epsilon.*found 0\.1.*expected 0\.5"),

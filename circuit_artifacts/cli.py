@@ -5,21 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import math
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
-from circuit_artifacts import __version__, catalog, progress
+from circuit_artifacts import __version__, catalog, display, progress
 from circuit_artifacts.errors import CircuitArtifactsError, UnknownNameError
 from circuit_artifacts.schemas.declaration import Mirror
 from circuit_artifacts.sources import Sources
@@ -27,11 +21,9 @@ from circuit_artifacts.sources import Sources
 __all__ = ["main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-_out, _err = Console(), Console(stderr=True)
 _EXTRAS = {"matplotlib": "reports"} | dict.fromkeys(
     ("safetensors", "scipy", "tokenizers", "torch", "transformers"), "compute"
 )
-_CELL_LENGTH, _SENTENCE_WIDTH, _UNLIMITED = 120, 24, 10_000
 
 Root = Annotated[Path | None, typer.Option("--data-root", help="A folder in the published layout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON array, one object per line.")]
@@ -61,7 +53,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    _err.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    display.ERR.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(1)
 
 
@@ -90,7 +82,7 @@ def list_configs(
     """List what there is, and where each file would come from."""
     if repo is None:
         rows = [{"repo": m.name, "configs": len(m.configs), "title": m.title} for m in catalog.mirrors().values()]
-        _show(rows, as_json=as_json)
+        display.show_rows(rows, as_json=as_json)
         return
     mirror = catalog.mirror(repo)
     sources = Sources(mirror=mirror, data_root=data_root)
@@ -101,7 +93,7 @@ def list_configs(
             {"config": name, "content": config.family.summary, "file": config.file, "action": plan.action}
             | {"source": plan.source, "bytes": plan.path.stat().st_size if plan.path and plan.path.exists() else None}
         )
-    _show(rows, as_json=as_json, dispensable=("file", "content", "bytes"))
+    display.show_rows(rows, as_json=as_json, dispensable=("file", "content", "bytes"))
 
 
 @app.command()
@@ -117,7 +109,7 @@ def show(
     from circuit_artifacts.formats.reader import make_readers
 
     declared = catalog.config(repo, config)
-    with progress.shown(_err):
+    with progress.shown(display.ERR):
         path = Sources(mirror=catalog.mirror(repo), data_root=data_root).fetch(declared)[config]
     readers = make_readers(catalog.mirror(repo), declared)
     if split is not None and split not in readers:
@@ -131,10 +123,10 @@ def show(
         if as_json:
             shown += [{"split": name, **row} for row in rows]
         else:
-            _out.print(f"{repo} {config} {name}", style="bold", highlight=False, soft_wrap=True)
-            _show(rows)
+            display.OUT.print(f"{repo} {config} {name}", style="bold", highlight=False, soft_wrap=True)
+            display.show_rows(rows)
     if as_json:
-        _show(shown, as_json=True)
+        display.show_rows(shown, as_json=True)
 
 
 @app.command()
@@ -147,9 +139,9 @@ def fetch(
     """Have the files that configs need, once: from a local folder, the Hub, or derived without a model."""
     mirror = catalog.mirror(repo)
     chosen = [catalog.config(repo, name) for name in configs] if configs else list(mirror.configs.values())
-    with progress.shown(_err):
+    with progress.shown(display.ERR):
         paths = Sources(mirror=mirror, revision=revision).fetch(*chosen)
-    _show([{"config": name, "path": str(path)} for name, path in paths.items()], as_json=as_json)
+    display.show_rows([{"config": name, "path": str(path)} for name, path in paths.items()], as_json=as_json)
 
 
 @app.command()
@@ -161,15 +153,15 @@ def validate(
     from circuit_artifacts.validation import validate as check
 
     folder, mirror = _folder(target)
-    with progress.shown(_err):
+    with progress.shown(display.ERR):
         findings = list(check(folder, mirror))
     rows = [
         {"level": f.level, "rule": f.rule, "file": f.file, "where": f.where, "message": f.message} for f in findings
     ]
-    _show(rows, as_json=as_json, whole=True)
+    display.show_rows(rows, as_json=as_json, whole=True)
     errors = sum(finding.level == "error" for finding in findings)
     if not as_json:
-        _out.print(f"{errors} error(s), {len(findings) - errors} note(s) in {folder}", soft_wrap=True)
+        display.OUT.print(f"{errors} error(s), {len(findings) - errors} note(s) in {folder}", soft_wrap=True)
     if errors:
         raise typer.Exit(1)
 
@@ -187,10 +179,10 @@ def convert(
     root = None if target in catalog.mirrors() else _existing_folder(target)
     mirror = catalog.mirror(target) if root is None else mirror_of(root)
     chosen = [catalog.config(mirror.name, name) for name in config] if config else None
-    with progress.shown(_err):
+    with progress.shown(display.ERR):
         files = write(Sources(mirror=mirror, data_root=root), out, chosen)
     total = sum(file.path.stat().st_size for file in files)
-    _out.print(f"{len(files)} files, {total / 1e6:.1f} MB, and README.md in {out}", soft_wrap=True)
+    display.OUT.print(f"{len(files)} files, {total / 1e6:.1f} MB, and README.md in {out}", soft_wrap=True)
 
 
 @app.command()
@@ -210,12 +202,12 @@ def regenerate(
 
     options = {"model": model, "engine": engine and engine.value}
     parameters = dict(map(_parameter, parameter or ())) | {name: value for name, value in options.items() if value}
-    with progress.shown(_err):
+    with progress.shown(display.ERR):
         steps = make(repo, families or (), root=root, parameters=parameters, force=force, plan_only=plan)
     rows = [{"step": s.name, "runs a model": s.model, "files": len(s.files), "first": s.files[0]} for s in steps]
-    _show(rows, as_json=as_json)
+    display.show_rows(rows, as_json=as_json)
     if not as_json:
-        _out.print(f"{'would be written' if plan else 'written'} to {root}", soft_wrap=True)
+        display.OUT.print(f"{'would be written' if plan else 'written'} to {root}", soft_wrap=True)
 
 
 @app.command()
@@ -225,8 +217,8 @@ def demo(
     """Run the whole path on the bundled model, offline: regenerate, validate, load, convert, draw."""
     from circuit_artifacts.demo import run
 
-    with progress.shown(_err):
-        run(out, _out)
+    with progress.shown(display.ERR):
+        run(out, display.OUT)
 
 
 def _parameter(text: str) -> tuple[str, Any]:
@@ -258,84 +250,3 @@ def _existing_folder(target: str) -> Path:
     if not folder.exists() and folder.name == target:
         catalog.mirror(target)  # raises, with the names that are near
     return folder
-
-
-def _show(
-    rows: Sequence[dict[str, Any]], *, as_json: bool = False, dispensable: Sequence[str] = (), whole: bool = False
-) -> None:
-    """Print rows: as JSON, as a table that fits the terminal, or, into a pipe or file, as whole aligned lines.
-
-    Args:
-        rows: with the same keys in all of them; for JSON, any.
-        as_json: one object per line.
-        dispensable: columns that a narrow terminal may do without, the first to go first.
-        whole: never shorten a cell, however long.
-    """
-    if as_json:
-        lines = ",\n".join(json.dumps(_without_nan(row), default=str, allow_nan=False) for row in rows)
-        typer.echo(f"[\n{lines}\n]" if rows else "[]")
-        return
-    names = list(rows[0]) if rows else []
-    cells = [["" if value is None else str(value) for value in row.values()] for row in rows]
-    if _out.is_terminal and not whole:
-        cells = [[_shortened(cell) for cell in row] for row in cells]
-    if not _out.is_terminal:
-        for line in _aligned([names, *cells] if rows else []):
-            typer.echo(line)
-        return
-    for hidden in range(len(dispensable) + 1):
-        kept = [index for index, name in enumerate(names) if name not in dispensable[:hidden]]
-        table = _table([names[index] for index in kept], [[row[index] for index in kept] for row in cells])
-        if Measurement.get(_out, _out.options.update(width=_UNLIMITED), table).minimum <= _out.width:
-            _out.print(table)
-            break
-    else:
-        hidden = 0
-        for row in cells:
-            _out.print(_record(names, row))
-    if hidden:
-        _out.print(f"Not shown here: {', '.join(dispensable[:hidden])}; --json has all.", style="dim")
-
-
-def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
-    """A table whose names are never broken; sentences are, at their spaces."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, column in zip(names, zip(*cells, strict=True), strict=True):
-        one_word = not any(" " in cell for cell in column)
-        least = None if one_word else min(_SENTENCE_WIDTH, max(map(len, column)))
-        table.add_column(name, overflow="fold", no_wrap=one_word, min_width=least)
-    for row in cells:
-        # As Text: brackets in Python code are not markup.
-        table.add_row(*map(Text, row))
-    return table
-
-
-def _record(names: Sequence[str], row: Sequence[str]) -> Table:
-    """One row as a column of names and values, where a terminal is too narrow for a table."""
-    record = Table(box=None, show_header=False, pad_edge=False)
-    record.add_column(style="bold", no_wrap=True)
-    record.add_column(overflow="fold")
-    for name, cell in zip(names, row, strict=True):
-        record.add_row(name, Text(cell))
-    record.add_row()
-    return record
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _CELL_LENGTH else f"{text[: _CELL_LENGTH - 3]}..."
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """One line per row, whatever its length, with columns that start at the same place."""
-    whole = [[cell.replace("\n", "\\n") for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in whole]
-
-
-def _without_nan(value: Any) -> Any:
-    """The value with null for what JSON has no number for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return [_without_nan(item) for item in value] if isinstance(value, list) else value

@@ -196,7 +196,7 @@ class Concept(ConceptKey):
 
 _PAIR = "{ast_node}__{builtin_obj}"
 _CONCEPT = "{kind}__{name}"
-_HDF5 = "circuit_artifacts.formats.hdf5_leaves:LeafReader"
+_HDF5 = "circuit_artifacts.formats.hdf5.leaves:LeafReader"
 _PARQUET = "circuit_artifacts.formats.tabular:ParquetReader"
 _CSV = "circuit_artifacts.formats.tabular:CsvReader"
 _STAGES = "circuit_artifacts.compute.csp.stages"

@@ -15,7 +15,7 @@ import pytest
 from atlas_fixture import Atlas
 from rich.console import Console
 
-from circuit_artifacts import __version__, catalog, cli
+from circuit_artifacts import __version__, catalog, cli, display
 
 MASKS = "masks_eps0.5_cons0.8"
 
@@ -44,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    monkeypatch.setattr(cli, "_out", Console(force_terminal=True, width=width, color_system=None))
+    monkeypatch.setattr(display, "OUT", Console(force_terminal=True, width=width, color_system=None))
 
 
 def script(*arguments: object) -> list[str]:
@@ -139,7 +139,7 @@ def test_wide_rows_become_records_on_a_narrow_terminal(run: Run, atlas: Atlas, m
 
 def test_brackets_are_no_markup(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     terminal(monkeypatch, 60)
-    cli._show([{"level": "error", "rule": "r", "file": "a.h5", "where": "", "message": "x[/y] is [bold] " * 3}])
+    display.show_rows([{"level": "error", "rule": "r", "file": "a.h5", "where": "", "message": "x[/y] is [bold] " * 3}])
     out = capfd.readouterr().out
     assert "x[/y] is [bold]" in out
 

@@ -18,7 +18,7 @@ from circuit_artifacts import catalog
 from circuit_artifacts.csp_atlas.tables import read_target_checker
 from circuit_artifacts.errors import UnknownNameError, located
 from circuit_artifacts.formats.hdf5 import open_dataset, open_group, open_hdf5, read_strings
-from circuit_artifacts.formats.hdf5_leaves import read_layers, true_positions
+from circuit_artifacts.formats.hdf5.leaves import read_layers, true_positions
 from circuit_artifacts.formats.reader import Shape, read_table
 from circuit_artifacts.schemas.csp_vocabulary import split_pair
 from circuit_artifacts.schemas.declaration import Config

@@ -11,7 +11,7 @@ import pyarrow as pa
 from circuit_artifacts.compute.csp.decomposition import parse_target_checker
 from circuit_artifacts.errors import SchemaError, located
 from circuit_artifacts.formats.hdf5 import child_names, open_dataset, open_group, open_hdf5, read_strings
-from circuit_artifacts.formats.hdf5_leaves import check_setting
+from circuit_artifacts.formats.hdf5.leaves import check_setting
 from circuit_artifacts.formats.reader import Shape
 from circuit_artifacts.formats.tabular import WholeTableReader, read_csv
 from circuit_artifacts.schemas.csp_vocabulary import KEYWORDS, concept_key, split_pair

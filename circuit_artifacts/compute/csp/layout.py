@@ -19,8 +19,8 @@ from circuit_artifacts.compute.csp.masks import jaccard_matrices, universals
 from circuit_artifacts.compute.csp.statistics import ActivationStatistics
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.formats.hdf5 import child_names, open_group, open_hdf5, read_attributes, read_scalars
-from circuit_artifacts.formats.hdf5_leaves import read_layers
-from circuit_artifacts.formats.hdf5_write import create_hdf5, write_scalars, write_strings, write_vectors
+from circuit_artifacts.formats.hdf5.leaves import read_layers
+from circuit_artifacts.formats.hdf5.write import create_hdf5, write_scalars, write_strings, write_vectors
 from circuit_artifacts.formats.reader import Shape
 from circuit_artifacts.schemas.csp_atlas import SETTING_ATTRIBUTES
 from circuit_artifacts.schemas.csp_vocabulary import pair_key

@@ -34,7 +34,7 @@ from circuit_artifacts.compute.csp.word_banks import CHECKER_CATEGORIES
 from circuit_artifacts.csp_atlas.tables import read_target_checker
 from circuit_artifacts.errors import SchemaError, located
 from circuit_artifacts.formats.hdf5 import open_hdf5, read_attributes
-from circuit_artifacts.formats.hdf5_leaves import read_layers
+from circuit_artifacts.formats.hdf5.leaves import read_layers
 from circuit_artifacts.formats.reader import Shape
 from circuit_artifacts.formats.tabular import write_parquet
 from circuit_artifacts.schemas.common import arrow_schema

@@ -21,7 +21,7 @@ from circuit_artifacts.formats.hdf5 import (
     read_attributes,
     read_strings,
 )
-from circuit_artifacts.formats.hdf5_objects import located
+from circuit_artifacts.formats.hdf5.objects import located
 from circuit_artifacts.schemas.csp_atlas import SETTING_ATTRIBUTES
 from circuit_artifacts.schemas.csp_vocabulary import ISOLATED, ISOLATED_NODES, concept_key, split_pair
 from circuit_artifacts.schemas.declaration import Config

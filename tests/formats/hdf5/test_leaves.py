@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from circuit_artifacts import catalog
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.formats.hdf5 import open_hdf5
-from circuit_artifacts.formats.hdf5_leaves import (
+from circuit_artifacts.formats.hdf5.leaves import (
     LeafReader,
     active_dimensions,
     check_setting,

@@ -32,7 +32,7 @@ from circuit_artifacts.formats.hdf5 import (
     read_strings,
     read_vectors,
 )
-from circuit_artifacts.formats.hdf5_chunks import read_alike
+from circuit_artifacts.formats.hdf5.chunks import read_alike
 
 GZIP: dict[str, Any] = {"compression": "gzip", "compression_opts": 4}
 LIBVERS = ["earliest", "v108", "v110", "latest"]
@@ -68,7 +68,7 @@ def rows_without_library(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             delivered.append(position)
             yield position, data
 
-    monkeypatch.setattr("circuit_artifacts.formats.hdf5.read_alike", spy)
+    monkeypatch.setattr("circuit_artifacts.formats.hdf5.vectors.read_alike", spy)
     return delivered
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuit_artifacts.formats.hdf5 import child_names, open_hdf5, read_scalars, read_strings, read_vectors
-from circuit_artifacts.formats.hdf5_write import create_hdf5, write_scalars, write_strings, write_vectors
+from circuit_artifacts.formats.hdf5.write import create_hdf5, write_scalars, write_strings, write_vectors
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ functions here read *declared* names into one array, and refuse with a located e
             names = child_names(group)
             masks = read_vectors(group, names, dtype=np.bool_, width=2048)  # bool (len(names), 2048)
 
-Opening is in :mod:`circuit_artifacts.formats.hdf5_objects`, the fast path in
-:mod:`circuit_artifacts.formats.hdf5_chunks`, writing in :mod:`circuit_artifacts.formats.hdf5_write`.
+Opening is in :mod:`circuit_artifacts.formats.hdf5.objects`, the fast path in
+:mod:`circuit_artifacts.formats.hdf5.chunks`, writing in :mod:`circuit_artifacts.formats.hdf5.write`.
 """
 
 from __future__ import annotations
@@ -23,35 +23,17 @@ from h5py import h5d, h5o, h5s, h5t
 from numpy.typing import DTypeLike, NDArray
 
 from circuit_artifacts.errors import CircuitArtifactsError
-from circuit_artifacts.formats.hdf5_chunks import map_file, read_alike
-from circuit_artifacts.formats.hdf5_objects import (
+from circuit_artifacts.formats.hdf5.chunks import map_file, read_alike
+from circuit_artifacts.formats.hdf5.objects import (
     Link,
-    child_names,
-    layer_groups,
     links_of,
     located,
     open_dataset,
-    open_group,
-    open_hdf5,
-    open_object,
     refuse_foreign_storage,
     schema_error,
 )
 
-__all__ = [
-    "ErrorCallback",
-    "child_names",
-    "layer_groups",
-    "open_dataset",
-    "open_group",
-    "open_hdf5",
-    "open_object",
-    "read_attributes",
-    "read_scalars",
-    "read_strings",
-    "read_vectors",
-    "refuse_foreign_storage",
-]
+__all__ = ["ErrorCallback", "read_attributes", "read_scalars", "read_strings", "read_vectors"]
 
 ErrorCallback = Callable[[CircuitArtifactsError], None]
 """Gets each problem instead of having it raised, so that a validator lists them all."""

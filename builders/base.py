@@ -53,18 +53,24 @@ class ArtifactBuilder(datasets.ArrowBasedBuilder):
 
     MIRROR: ClassVar[str]
     BUILDER_CONFIG_CLASS = ArtifactConfig
-    _splits_are_prepared = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._given = args, kwargs
+        self._set_up()
+
+    def _set_up(self) -> None:
+        args, kwargs = self._given
         # The source's fingerprint is part of the cache key: a changed file gives a new dataset, never stale rows.
-        kwargs["hash"] = locating.cache_key(self.MIRROR, self.DEFAULT_CONFIG_NAME, kwargs)
-        super().__init__(*args, **kwargs)
-        if self.info.splits is None:  # names are declared, so that asking for them needs no file
+        key = locating.cache_key(self.MIRROR, self.DEFAULT_CONFIG_NAME, kwargs)
+        super().__init__(*args, **{**kwargs, "hash": key})
+        self._splits_are_prepared = self.info.splits is not None
+        if not self._splits_are_prepared:  # names are declared, so that asking for them needs no file
             self.info.splits = datasets.SplitDict.from_split_dict([{"name": name} for name in self._readers])
-            self._splits_are_prepared = False
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """As in `datasets`; declared splits without sizes are no expectation to check against."""
+        if locating.obtain(self.MIRROR, self.config, token=self.token):
+            self._set_up()  # the key is that of the content, which is known now
         if not self._splits_are_prepared:
             self.info.splits, self._splits_are_prepared = None, True
         super().download_and_prepare(*args, **kwargs)
@@ -86,16 +92,15 @@ class ArtifactBuilder(datasets.ArrowBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        path = locating.locate(self.MIRROR, self.config)
-        self._schemas = {name: reader.schema(path) for name, reader in self._readers.items()}
+        streaming = bool(getattr(dl_manager, "is_streaming", False))
+        file = locating.locate(self.MIRROR, self.config, self._readers, token=self.token, streaming=streaming)
+        self._schemas = {name: reader.schema(file) for name, reader in self._readers.items()}
         return [
-            datasets.SplitGenerator(
-                name=name, gen_kwargs={"split": name, "file": str(path), "shards": reader.shards(path)}
-            )
+            datasets.SplitGenerator(name=name, gen_kwargs={"split": name, "file": file, "shards": reader.shards(file)})
             for name, reader in self._readers.items()
         ]
 
-    def _generate_tables(self, split: str, file: str, shards: list[int]) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+    def _generate_tables(self, split: str, file: Any, shards: list[int]) -> Iterator[tuple[tuple[int, int], pa.Table]]:
         for shard in shards:
             for number, table in enumerate(locating.tables(self._readers[split], file, shard)):
                 yield (shard, number), table

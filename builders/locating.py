@@ -12,9 +12,12 @@ import pyarrow as pa
 import circuit_artifacts
 from circuit_artifacts import catalog
 from circuit_artifacts.formats.reader import MaskFormat, Reader, make_readers
+from circuit_artifacts.remote import Location
 from circuit_artifacts.sources import Sources
 
-__all__ = ["cache_key", "locate", "readers", "tables"]
+__all__ = ["cache_key", "locate", "obtain", "readers", "tables"]
+
+Token = str | bool | None
 
 
 def readers(mirror_name: str, config_name: str, mask_format: MaskFormat) -> dict[str, Reader]:
@@ -22,18 +25,39 @@ def readers(mirror_name: str, config_name: str, mask_format: MaskFormat) -> dict
     return make_readers(catalog.mirror(mirror_name), catalog.config(mirror_name, config_name), mask_format)
 
 
-def locate(mirror_name: str, options: Any) -> Path:
-    """The file of a config, downloaded or derived if need be.
+def obtain(mirror_name: str, options: Any, *, token: Token = None) -> bool:
+    """Have the file of a config, downloaded or derived if need be.
 
     Args:
         mirror_name: the mirror.
         options: an `ArtifactConfig`.
+        token: for the Hub.
+
+    Returns:
+        Whether it was not there before.
 
     Raises:
         MissingArtifactError: the file could not be had.
     """
+    sources = _sources(mirror_name, {**vars(options), "token": token})
     config = catalog.config(mirror_name, options.name)
-    return _sources(mirror_name, vars(options)).fetch(config)[config.name]
+    there = sources.plan(config).action == "use"
+    sources.fetch(config)
+    return not there
+
+
+def locate(
+    mirror_name: str, options: Any, readers: Mapping[str, Reader], *, token: Token = None, streaming: bool = False
+) -> Location:
+    """The file of a config: a path, or, for streaming by readers that can, a file that is read where it is.
+
+    Raises:
+        MissingArtifactError: the file could not be had.
+    """
+    sources = _sources(mirror_name, {**vars(options), "token": token})
+    config = catalog.config(mirror_name, options.name)
+    in_place = streaming and all(getattr(reader, "reads_in_place", False) for reader in readers.values())
+    return sources.locate(config) if in_place else sources.fetch(config)[config.name]
 
 
 def cache_key(mirror_name: str, default_config: str | None, arguments: Mapping[str, Any]) -> str:
@@ -46,12 +70,12 @@ def cache_key(mirror_name: str, default_config: str | None, arguments: Mapping[s
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def tables(reader: Reader, file: str, shard: int) -> Iterator[pa.Table]:
+def tables(reader: Reader, file: Any, shard: int) -> Iterator[pa.Table]:
     """The tables of one shard, with every column nullable, as `datasets` has them.
 
     It would otherwise cast each row by itself when streaming, which takes longer than all the rest.
     """
-    for table in reader.tables(Path(file), shard):
+    for table in reader.tables(file, shard):
         yield table.cast(pa.schema([field.with_nullable(nullable=True) for field in table.schema]))
 
 
@@ -61,5 +85,6 @@ def _sources(mirror_name: str, options: Mapping[str, Any]) -> Sources:
         mirror=catalog.mirror(mirror_name),
         data_root=Path(root) if root else None,
         revision=options.get("revision"),
+        token=options.get("token"),
         regenerate=options.get("regenerate"),
     )

@@ -137,10 +137,10 @@ def fetch(
     as_json: AsJson = False,
 ) -> None:
     """Have the files that configs need, once: from a local folder, the Hub, or derived without a model."""
-    mirror = catalog.mirror(repo)
-    chosen = [catalog.config(repo, name) for name in configs] if configs else list(mirror.configs.values())
+    sources = Sources(mirror=catalog.mirror(repo), revision=revision)
+    chosen = [catalog.config(repo, name) for name in configs or ()]
     with progress.shown(display.ERR):
-        paths = Sources(mirror=mirror, revision=revision).fetch(*chosen)
+        paths = sources.fetch(*chosen) if chosen else sources.fetch_available()
     display.show_rows([{"config": name, "path": str(path)} for name, path in paths.items()], as_json=as_json)
 
 

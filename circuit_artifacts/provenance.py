@@ -24,6 +24,7 @@ from pydantic import Field, ValidationError
 
 from circuit_artifacts.atomic import atomic_path
 from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.remote import Location
 from circuit_artifacts.schemas.common import ArtifactModel
 
 __all__ = [
@@ -117,12 +118,14 @@ def write_sidecar(path: Path, record: Provenance) -> None:
         temporary.write_text(json.dumps(dated.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
 
 
-def read(path: Path) -> Provenance | None:
-    """The record beside `path` or inside it, or None for a file that was not made here.
+def read(path: Location) -> Provenance | None:
+    """The record beside `path` or inside it, or None for a file that was not made here, as one that is read remotely.
 
     Raises:
         SchemaError: there is a record, and it cannot be understood.
     """
+    if not isinstance(path, Path):
+        return None
     record = sidecar(path)
     try:
         text: str | bytes | None = record.read_bytes()

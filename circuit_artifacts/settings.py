@@ -19,7 +19,7 @@ class Settings(BaseSettings):
 
     Attributes:
         root: folder with one subfolder per mirror, holding local copies.
-        home: folder of derived files; the default is the user's cache directory.
+        home: folder of derived files and of notes about downloads; the default is the user's cache directory.
         regenerate: whether steps that run a model may happen by themselves.
     """
 
@@ -33,3 +33,8 @@ class Settings(BaseSettings):
     def derived(self) -> Path:
         """Where derived files live, apart from anything downloaded."""
         return (self.home or _user_cache()) / "derived"
+
+    @property
+    def verified(self) -> Path:
+        """Where it is noted which downloads were compared with their hashes."""
+        return (self.home or _user_cache()) / "verified"

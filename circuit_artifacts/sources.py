@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from circuit_artifacts import hub, provenance
-from circuit_artifacts.errors import MissingArtifactError, SourceError
+from circuit_artifacts.errors import MissingArtifactError, SourceError, UnsafeContentError
+from circuit_artifacts.remote import RemoteFile, remote_file
 from circuit_artifacts.schemas.declaration import Config, Mirror, Step, import_string
 from circuit_artifacts.settings import Settings
 
@@ -41,7 +42,7 @@ class Plan:
         attempts: places looked at before, and why each did not serve.
         step: the step that derives it.
         inputs: plans of the step's inputs.
-        fallback: what to do if the download fails.
+        repository: the Hub repository whose cache it is in.
         fingerprint: changes when the file's content may have changed.
     """
 
@@ -52,7 +53,7 @@ class Plan:
     attempts: tuple[str, ...] = ()
     step: Step | None = None
     inputs: tuple[Plan, ...] = ()
-    fallback: Plan | None = None
+    repository: str | None = None
     fingerprint: str = ""
 
     @property
@@ -60,6 +61,14 @@ class Plan:
         """Whether fetching runs a language model."""
         here = self.action == "derive" and self.step is not None and self.step.model
         return here or any(plan.runs_model for plan in self.inputs)
+
+    @property
+    def from_hub(self) -> Iterator[Plan]:
+        """This plan, or those of its inputs, as far as their file is on the Hub or in its cache."""
+        if self.action == "download" or self.repository is not None:
+            yield self
+        for plan in self.inputs:
+            yield from plan.from_hub
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +123,7 @@ class Sources:
         mirror: the mirror.
         data_root: a folder in the published layout, looked at first.
         revision: Hub revision to pin.
+        token: for the Hub; None looks at the usual places.
         regenerate: whether steps that run a model may happen; None asks ``CIRCUIT_ARTIFACTS_REGENERATE``.
         output: write derived files here, under their published names, and look nowhere else.
         force: names of families to make anew although they exist in `output`.
@@ -123,12 +133,14 @@ class Sources:
     mirror: Mirror
     data_root: Path | None = None
     revision: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
     regenerate: bool | None = None
     output: Path | None = None
     force: frozenset[str] = frozenset()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     _plans: dict[str, Plan] = field(default_factory=dict, repr=False)
     _made: set[Path] = field(default_factory=set, repr=False)
+    _refused: dict[str, list[str]] = field(default_factory=dict, repr=False)  # what the Hub said, by file
 
     def __post_init__(self) -> None:
         self._settings = Settings()
@@ -152,8 +164,47 @@ class Sources:
         Raises:
             MissingArtifactError: a file is nowhere and may not be derived; the message names every place.
         """
+        self._download_all(configs)
         paths = self._execute([self.plan(config) for config in configs])
         return {config.name: paths[config.file] for config in configs}
+
+    def fetch_available(self) -> dict[str, Path]:
+        """Have the files of all configs that can be had, and log which cannot: path by config name, as declared.
+
+        What one step derives is derived together.
+        """
+        configs = list(self.mirror.configs.values())
+        self._download_all(configs)
+        together: dict[str, list[Config]] = {}
+        for config in configs:
+            plan = self.plan(config)
+            origin = f"step {plan.step.name}" if plan.action == "derive" and plan.step is not None else config.name
+            together.setdefault(origin, []).append(config)
+        paths: dict[str, Path] = {}
+        for group in together.values():
+            try:
+                paths.update(self.fetch(*group))
+            except MissingArtifactError as error:
+                logger.warning("left out: %s. %s", ", ".join(config.name for config in group), error.problem)
+        if not paths:
+            problem = f"no file of {self.mirror.name} could be had"
+            raise MissingArtifactError(problem, remedy=f"'circuit-artifacts ls {self.mirror.name}' says why.")
+        return {name: paths[name] for name in self.mirror.configs if name in paths}
+
+    def locate(self, config: Config) -> Path | RemoteFile:
+        """The file of a config, to be read in place: as `fetch`, but what is on the Hub is not downloaded.
+
+        Raises:
+            MissingArtifactError: as in `fetch`.
+        """
+        while self.plan(config).action == "download":
+            for repository in self.mirror.repositories:
+                try:
+                    return remote_file(self._hub_file(repository, config))
+                except SourceError as error:
+                    self._refused.setdefault(config.file, []).append(f"the Hub: {error}")
+            self._plans.clear()
+        return self.fetch(config)[config.name]
 
     # Planning
 
@@ -170,6 +221,7 @@ class Sources:
         for place, folder in self.local_folders():
             path = folder / config.file
             if path.is_file() and not (self.output and config.family.name in self.force):
+                _refuse_escape(path, folder)
                 yield self._use(config, path, place)
             yield f"{place} {folder}: not there"
         derivation = self._derivation(config)
@@ -180,7 +232,7 @@ class Sources:
             yield f"{other}: not asked, because {regenerated} holds regenerated files"
         elif not self.output:
             yield from self._bundled(config)
-            yield from self._hub(config, derivation)
+            yield from self._hub(config)
         if derivation is not None:
             yield derivation
 
@@ -191,23 +243,24 @@ class Sources:
                 yield self._use(config, path, "bundled with the package")
             yield "the package: not bundled"
 
-    def _hub(self, config: Config, derivation: Plan | None) -> Iterator[Plan | str]:
+    def _hub(self, config: Config) -> Iterator[Plan | str]:
+        for repository in self.mirror.repositories:
+            if path := hub.cached(self._hub_file(repository, config)):
+                yield self._use(config, path, f"Hub cache of {repository}", repository)
         if not self.mirror.repositories:
             return
-        for repository in self.mirror.repositories:
-            if path := hub.cached(repository, config.file, self.revision):
-                yield self._use(config, path, f"Hub cache of {repository}")
         yield "Hub cache: not there"
-        if reason := hub.offline_reason():
+        if config.file in self._refused:
+            yield from self._refused[config.file]
+        elif reason := hub.offline_reason():
             yield f"the Hub: not asked, because {reason}"
-            return
-        yield Plan(
-            config=config,
-            action="download",
-            source=f"the Hub, {self.mirror.repositories[0]}",
-            fallback=derivation,
-            fingerprint=_digest("hub", *self.mirror.repositories, self.revision or "main", config.file),
-        )
+        else:
+            fingerprint = _digest("hub", *self.mirror.repositories, self.revision or "main", config.file)
+            source = f"the Hub, {self.mirror.repositories[0]}"
+            yield Plan(config=config, action="download", source=source, fingerprint=fingerprint)
+
+    def _hub_file(self, repository: str, config: Config) -> hub.HubFile:
+        return hub.HubFile(repository=repository, file=config.file, revision=self.revision, token=self.token)
 
     def _derivation(self, config: Config) -> Plan | None:
         """How a step could make the file now, or the file where one made it earlier."""
@@ -271,10 +324,15 @@ class Sources:
     def _regenerated_folder(self) -> Path | None:
         return next((folder for _, folder in self.local_folders() if _holds_regenerated(folder)), None)
 
-    def _use(self, config: Config, path: Path, source: str) -> Plan:
-        status = path.stat()
-        fingerprint = _digest(str(path.resolve()), str(status.st_size), str(status.st_mtime_ns))
-        return Plan(config=config, action="use", source=source, path=path, fingerprint=fingerprint)
+    def _use(self, config: Config, path: Path, source: str, repository: str | None = None) -> Plan:
+        content = path.resolve()
+        status = content.stat()
+        # A file of the Hub cache is named by its hash there, so that the same content is the same everywhere.
+        known = content.name if repository and content.parent.name == "blobs" else str(content)
+        fingerprint = _digest(known, str(status.st_size), "" if known == content.name else str(status.st_mtime_ns))
+        return Plan(
+            config=config, action="use", source=source, path=path, repository=repository, fingerprint=fingerprint
+        )
 
     # Fetching
 
@@ -282,8 +340,7 @@ class Sources:
         """Carry out plans together, so that one run of a step makes all that is wanted of it: path by file name."""
         paths: dict[str, Path] = {}
         pending: dict[str, list[Plan]] = {}
-        for original in plans:
-            plan = self._download(original) if original.action == "download" else original
+        for plan in plans:
             if plan.action == "missing":
                 raise self._missing(plan)
             assert plan.path is not None
@@ -329,34 +386,65 @@ class Sources:
         for plan in wanted:
             self._plans.pop(plan.config.file, None)
 
-    def _download(self, plan: Plan) -> Plan:
-        attempts = list(plan.attempts)
-        for repository in self.mirror.repositories:
+    def _download_all(self, configs: Iterable[Config]) -> None:
+        """Have all that these configs need from the Hub in its cache, checked, and plan anew without what it lacks.
+
+        Derived files are named by what they are made from, so derivation is planned when the inputs are there.
+        """
+        done: set[str] = set()
+        while wanted := {
+            plan.config.file: plan
+            for config in configs
+            for plan in self.plan(config).from_hub
+            if plan.config.file not in done
+        }:
+            for repository in self.mirror.repositories if len(wanted) > 1 else ():
+                absent = [self._hub_file(repository, plan.config) for plan in wanted.values() if plan.path is None]
+                if any(hub.cached(file) is None for file in absent):
+                    hub.prefetch([file for file in absent if hub.cached(file) is None])
+            for plan in wanted.values():
+                self._download(plan)
+            done.update(wanted)
+            self._plans.clear()
+
+    def _download(self, plan: Plan) -> None:
+        """Have one file in the Hub cache, or note why it is not to be had."""
+        reasons = []
+        for repository in (plan.repository,) if plan.repository else self.mirror.repositories:
             try:
-                path = hub.download(repository, plan.config.file, self.revision)
+                hub.download(self._hub_file(repository, plan.config))
             except SourceError as error:
-                attempts.append(f"the Hub: {error}")
+                reasons.append(f"the Hub: {error}")
             else:
-                return self._use(plan.config, path, f"the Hub, {repository}")
-        if plan.fallback is not None:
-            logger.info("%s is not to be had from the Hub; deriving it", plan.config.file)
-            return replace(plan.fallback, attempts=tuple(attempts))
-        attempts.extend(self._why_not(plan.config))
-        return Plan(config=plan.config, action="missing", source="nowhere", attempts=tuple(attempts))
+                return
+        self._refused[plan.config.file] = reasons
+        if plan.repository:  # in the cache, but damaged, and not to be had again
+            raise self._missing(replace(plan, attempts=(*plan.attempts, *reasons)))
 
     def _missing(self, plan: Plan) -> MissingArtifactError:
         problem = f"{plan.config.file} of {self.mirror.name} could not be had. Tried: " + "; ".join(plan.attempts)
-        command = f"circuit-artifacts regenerate {self.mirror.name} {plan.config.family.name} --root DIR"
-        return MissingArtifactError(
-            problem,
-            remedy=f"Put the file into a folder and pass data_root=, or make it with '{command}', "
-            "or pass regenerate=True.",
-        )
+        advice = ["Put the file into a folder and pass data_root="]
+        if self.mirror.repositories:
+            advice.append(f"download it with 'circuit-artifacts fetch {self.mirror.name} {plan.config.name}'")
+        if self.mirror.steps_for(plan.config.family.name):
+            command = f"circuit-artifacts regenerate {self.mirror.name} {plan.config.family.name} --root DIR"
+            advice.append(f"make it with '{command}', or pass regenerate=True")
+        return MissingArtifactError(problem, remedy=", or ".join(advice) + ".")
 
 
 def _absolute(folder: Path) -> Path:
     """The same folder wherever a worker runs; ``~`` is the home folder."""
     return folder.expanduser().absolute()
+
+
+def _refuse_escape(path: Path, folder: Path) -> None:
+    """Refuse a link that leads out of a local folder; a snapshot of the Hub cache may lead to its own blobs."""
+    target, root = path.resolve(), folder.resolve()
+    homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    if not any(target.is_relative_to(home) for home in homes):
+        problem = "a link leads out of its folder"
+        remedy = "Put the file itself there, or name the folder that holds it."
+        raise UnsafeContentError(problem, file=path, found=target, expected=f"a file in {root}", remedy=remedy)
 
 
 def _holds_regenerated(folder: Path) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from atlas_fixture import Atlas, write_atlas
+from hub import LoopbackHub, forget_connections, point_clients_at
 from hypothesis import settings
 
 # A busy machine is not a fault; a found example stays found, in CI too.
@@ -43,6 +45,7 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
             "HF_DATASETS_OFFLINE": True,
         },
         "huggingface_hub.constants": {"HF_HUB_CACHE": str(home / "hub"), "HF_HOME": str(home), "HF_HUB_OFFLINE": True},
+        "circuit_artifacts.hub": {"_last_probe": {}},
     }.items():
         for name, value in values.items() if module in sys.modules else ():
             monkeypatch.setattr(sys.modules[module], name, value, raising=False)
@@ -52,6 +55,21 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 def atlas(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
     """A folder as published; tests that change files copy them."""
     return write_atlas(tmp_path_factory.mktemp("atlas") / "published")
+
+
+@pytest.fixture(scope="session")
+def _loopback() -> Iterator[LoopbackHub]:
+    with LoopbackHub() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(_loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """An empty Hub, and this process's clients pointed at it."""
+    _loopback.clear()
+    point_clients_at(_loopback.endpoint, monkeypatch)
+    yield _loopback
+    forget_connections()
 
 
 @pytest.fixture

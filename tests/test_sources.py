@@ -7,14 +7,15 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import h5py
 import pytest
 from atlas_fixture import Atlas, write_atlas
+from hub import LoopbackHub
 
-from circuit_artifacts import catalog, csp_atlas, hub, provenance
-from circuit_artifacts.errors import MissingArtifactError, SourceError
+from circuit_artifacts import catalog, csp_atlas, provenance
+from circuit_artifacts.errors import MissingArtifactError
+from circuit_artifacts.hub import offline_reason
 from circuit_artifacts.schemas.declaration import Config
 from circuit_artifacts.sources import Sources
 
@@ -63,21 +64,6 @@ def put_into_hub_cache(repository: str, source: Path, *, revision: str = "main")
     return Path(shutil.copy(source, snapshot / source.name))
 
 
-@pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str | None]]:
-    """A Hub that records what it is asked for, and has nothing."""
-    asked: list[tuple[str, str, str | None]] = []
-
-    def download(repository: str, file: str, revision: str | None) -> Path:
-        asked.append((repository, file, revision))
-        problem = "the Hub has no such file"
-        raise MissingArtifactError(problem, file=f"hf://datasets/{repository}/{file}")
-
-    monkeypatch.setattr(hub, "offline_reason", lambda: None)
-    monkeypatch.setattr(hub, "download", download)
-    return asked
-
-
 # The Hub
 
 
@@ -103,80 +89,17 @@ def test_published_files_come_before_derivation_and_after_folders(small: Atlas, 
     assert Sources(mirror=MIRROR, data_root=folder).plan(MASKS).source == "data_root"
 
 
-def test_only_what_is_needed_is_downloaded(
-    small: Atlas, monkeypatch: pytest.MonkeyPatch, online: list[Any], tmp_path: Path
-) -> None:
-    first, second = MIRROR.repositories
-
-    def download(repository: str, file: str, revision: str | None) -> Path:
-        online.append((repository, file, revision))
-        if repository == first:
-            problem = "the Hub has no such file"
-            raise MissingArtifactError(problem)
-        return copy(small, tmp_path / "snapshot", file) / file
-
-    monkeypatch.setattr(hub, "download", download)
-    sources = Sources(mirror=MIRROR, revision="v1")
-    plan = sources.plan(TABLE)
-    assert (plan.action, online) == ("download", [])
-    assert sources.fetch(TABLE)[TABLE.name] == tmp_path / "snapshot" / TABLE.file
-    assert online == [(first, TABLE.file, "v1"), (second, TABLE.file, "v1")]
-
-
-def test_what_the_hub_lacks_is_derived(small: Atlas, online: list[Any], caplog: pytest.LogCaptureFixture) -> None:
-    for name in (MASKS.file, config("checker_masks_eps0.5_cons0.8").file):
-        put_into_hub_cache(MIRROR.repositories[0], small.folder / name)
-    with caplog.at_level(logging.INFO, "circuit_artifacts"):
-        path = Sources(mirror=MIRROR).fetch(TABLE)[TABLE.name]
-    assert path.read_bytes() == (small.folder / TABLE.file).read_bytes()
-    assert [file for _, file, _ in online] == [TABLE.file] * 2
-    assert "from the Hub" in caplog.text
-
-
-def test_a_failing_download_is_one_of_the_places(online: list[Any]) -> None:
-    with pytest.raises(MissingArtifactError) as caught:
-        Sources(mirror=MIRROR).fetch(MASKS)
-    for repository in MIRROR.repositories:
-        assert f"hf://datasets/{repository}/{MASKS.file}" in str(caught.value)
-    assert {file for _, file, _ in online} <= {MASKS.file, "12_object_activations.h5"}
-
-
 def test_offline_switches(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    assert hub.offline_reason() == "HF_HUB_OFFLINE is set"
+    assert offline_reason() == "HF_HUB_OFFLINE is set"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    assert hub.offline_reason() == "HF_DATASETS_OFFLINE is set"
+    assert offline_reason() == "HF_DATASETS_OFFLINE is set"
     assert "HF_DATASETS_OFFLINE" in " ".join(Sources(mirror=MIRROR).plan(MASKS).attempts)
 
 
-def test_a_dead_network_is_asked_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    asked = []
-
-    class Session:
-        def head(self, url: str, **_: Any) -> None:
-            asked.append(url)
-            problem = "no route"
-            raise ConnectionError(problem)
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.utils.get_session", Session)
-    monkeypatch.setattr(hub, "_last_probe", {})
-    reasons = [hub.offline_reason() for _ in range(5)]
-    assert len(asked) == 1
-    assert set(reasons) == {f"{constants.ENDPOINT} cannot be reached (ConnectionError)"}
-
-
-def test_the_real_client_gives_our_errors() -> None:
-    with pytest.raises(SourceError, match=r"the download failed|no such file") as caught:
-        hub.download(MIRROR.repositories[0], MASKS.file, None)
-    assert caught.value.file == f"hf://datasets/{MIRROR.repositories[0]}/{MASKS.file}"
-
-
-def test_a_regenerated_folder_is_never_completed_from_the_hub(small: Atlas, folder: Path, online: list[Any]) -> None:
+def test_a_regenerated_folder_is_never_completed_from_the_hub(small: Atlas, folder: Path, hub: LoopbackHub) -> None:
     # Holds down: published and regenerated numbers mixed in one analysis.
     for name in (MASKS.file, TABLE.file):
         put_into_hub_cache(MIRROR.repositories[0], small.folder / name)
@@ -186,7 +109,7 @@ def test_a_regenerated_folder_is_never_completed_from_the_hub(small: Atlas, fold
     assert f"the Hub: not asked, because {folder} holds regenerated files" in plan.attempts
     copy(small, folder, "12_object_activations.h5")
     assert Sources(mirror=MIRROR, data_root=folder).plan(MASKS).action == "derive"
-    assert online == []
+    assert hub.requests == []
 
 
 # Derivation

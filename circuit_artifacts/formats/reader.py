@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from circuit_artifacts import provenance
 from circuit_artifacts.errors import UnknownNameError
+from circuit_artifacts.remote import Location
 from circuit_artifacts.schemas.declaration import Config, Mirror, Split, import_string
 
 __all__ = ["MaskFormat", "Reader", "Request", "Shape", "make_readers", "read_table"]
@@ -49,7 +50,7 @@ class Shape:
     width: int
 
     @classmethod
-    def of(cls, path: Path | None, mirror: Mirror) -> Shape:
+    def of(cls, path: Location | None, mirror: Mirror) -> Shape:
         """What the file's provenance says, else what the mirror publishes."""
         return cls.recorded(provenance.read(path) if path is not None else None, mirror)
 

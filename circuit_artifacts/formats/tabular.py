@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,23 +20,29 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from circuit_artifacts import provenance
-from circuit_artifacts.errors import FormatError, MissingArtifactError, SchemaError
+from circuit_artifacts.errors import CircuitArtifactsError, FormatError, MissingArtifactError, SchemaError, SourceError
 from circuit_artifacts.formats.reader import Request, Shape
+from circuit_artifacts.remote import Location, RemoteFile
 from circuit_artifacts.schemas.common import arrow_schema
 
-__all__ = ["CsvReader", "ParquetReader", "TableReader", "WholeTableReader", "read_csv", "write_parquet"]
+__all__ = ["CsvReader", "ParquetReader", "TableReader", "WholeTableReader", "read_csv", "stream_csv", "write_parquet"]
 
 _SHARDS = 8
 _ROW_GROUP_ROWS = 16_384
+_WHOLE_BYTES = 64 << 20  # a CSV file up to this size is read at once
+_BLOCK_BYTES = 4 << 20
+_BUFFER_BYTES = 128 << 10  # read of a remote column at a time
 
 
 class TableReader(ABC):
     """Reads a table in up to eight shards of consecutive rows."""
 
+    reads_in_place: ClassVar[bool] = False
+
     def __init__(self, request: Request) -> None:
         self.request = request
 
-    def schema(self, path: Path | None) -> pa.Schema:
+    def schema(self, path: Location | None) -> pa.Schema:
         """Columns of the row model."""
         width = Shape.of(path, self.request.mirror).width
         return arrow_schema(self.request.split.row, width=width)
@@ -68,7 +77,12 @@ class WholeTableReader(TableReader):
 
 
 class CsvReader(WholeTableReader):
-    """Reads a CSV file whose header is exactly that of its row model."""
+    """Reads a CSV file whose header is exactly that of its row model.
+
+    A file that is large, or read where it is, is one shard and passes as a stream.
+    """
+
+    reads_in_place = True
 
     def read(self, path: Path) -> pa.Table:
         """The whole table.
@@ -77,37 +91,90 @@ class CsvReader(WholeTableReader):
             MissingArtifactError: no such file.
             SchemaError: other columns, a value of another type, an empty cell where none may be.
         """
-        schema = self.schema(path)
-        headers = [self.request.split.headers.get(name, name) for name in schema.names]
-        return read_csv(path, pa.schema([f.with_name(h) for f, h in zip(schema, headers, strict=True)])).rename_columns(
-            schema.names
-        )
+        return read_csv(path, self._schema_in_file(path)).rename_columns(self.schema(path).names)
+
+    def shards(self, path: Location) -> list[int]:
+        """Up to eight; one where the file passes as a stream."""
+        return [0] if _is_streamed(path) else super().shards(path)  # type: ignore[arg-type]
+
+    def tables(self, path: Location, shard: int) -> Iterator[pa.Table]:
+        """The consecutive rows of one shard."""
+        if not _is_streamed(path):
+            yield from super().tables(path, shard)  # type: ignore[arg-type]
+            return
+        names = self.schema(path).names
+        for table in stream_csv(path, self._schema_in_file(path)):
+            yield table.rename_columns(names)
+
+    def _schema_in_file(self, path: Location) -> pa.Schema:
+        headers = self.request.split.headers
+        return pa.schema([field.with_name(headers.get(field.name, field.name)) for field in self.schema(path)])
 
 
 class ParquetReader(TableReader):
-    """Reads a parquet file whose columns are exactly those of its row model."""
+    """Reads a parquet file whose columns are exactly those of its row model, in tables of bounded size.
 
-    def _n_rows(self, path: Path) -> int:
+    Shards of a file that is read where it is are whole row groups, so that none is requested twice.
+    """
+
+    reads_in_place = True
+
+    def shards(self, path: Location) -> list[int]:
+        """Up to eight, never more than there are rows, or row groups of a remote file."""
+        return list(range(len(self._parts(path))))
+
+    def tables(self, path: Location, shard: int) -> Iterator[pa.Table]:
+        """The consecutive rows of one shard.
+
+        Raises:
+            MissingArtifactError: no such file.
+            FormatError: truncated, or no parquet file.
+            SchemaError: other columns, other types, a null where none may be.
+        """
+        schema = self.schema(path)
+        start, stop = self._parts(path)[shard]
+        with _open_parquet(path) as file:
+            _check_columns(path, file.schema_arrow.names, schema.names)
+            bounds = _row_group_bounds(file)
+            groups = [g for g, (low, high) in enumerate(itertools.pairwise(bounds)) if low < stop and high > start]
+            first = bounds[groups[0]] if groups else 0
+            for batch in _batches(path, file, groups):
+                low, high = max(start - first, 0), min(stop - first, len(batch))
+                if low < high:
+                    yield _conform(path, batch.slice(low, high - low), schema, first_row=first + low)
+                first += len(batch)
+
+    def _n_rows(self, path: Location) -> int:
         with _open_parquet(path) as file:
             return int(file.metadata.num_rows)
 
-    def tables(self, path: Path, shard: int) -> Iterator[pa.Table]:
-        """The consecutive rows of one shard, a table per row group."""
-        schema = self.schema(path)
-        with _open_parquet(path) as file:
-            start, stop = _bounds(file.metadata.num_rows, shard)
-            _check_columns(path, file.schema_arrow.names, schema.names)
-            first = 0
-            for group in range(file.metadata.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
-                low, high = max(start - first, 0), min(stop - first, rows)
-                if low < high:
-                    try:
-                        table = file.read_row_group(group)
-                    except (OSError, pa.ArrowInvalid) as error:
-                        raise _unreadable(path, error) from error
-                    yield _conform(path, table.slice(low, high - low), schema, first_row=first + low)
-                first += rows
+    def _parts(self, path: Location) -> list[tuple[int, int]]:
+        """First row of every shard, and the row after its last."""
+        if isinstance(path, RemoteFile):
+            with _open_parquet(path) as file:
+                bounds = _row_group_bounds(file)
+            chosen = np.unique(np.linspace(0, len(bounds) - 1, _SHARDS + 1).astype(int))
+            return list(itertools.pairwise([bounds[index] for index in chosen])) or [(0, 0)]
+        n_rows = self._n_rows(path)
+        return [_bounds(n_rows, shard) for shard in range(_n_shards(n_rows))]
+
+
+def _is_streamed(path: Location) -> bool:
+    return isinstance(path, RemoteFile) or (path.is_file() and path.stat().st_size > _WHOLE_BYTES)
+
+
+def _row_group_bounds(file: pq.ParquetFile) -> list[int]:
+    """First row of every row group, and the number of rows."""
+    rows = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    return [0, *itertools.accumulate(rows)]
+
+
+def _batches(path: Location, file: pq.ParquetFile, groups: list[int]) -> Iterator[pa.Table]:
+    try:
+        for batch in file.iter_batches(_ROW_GROUP_ROWS, row_groups=groups, use_threads=isinstance(path, Path)):
+            yield pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
 
 
 def _n_shards(n_rows: int) -> int:
@@ -128,25 +195,72 @@ def read_csv(path: Path, schema: pa.Schema) -> pa.Table:
         FormatError: not CSV.
         SchemaError: other columns, a value of another type, an empty cell in a column that is not nullable.
     """
-    options = pa.csv.ConvertOptions(
-        column_types={field.name: field.type for field in schema}, strings_can_be_null=False, null_values=[""]
-    )
     try:
         with path.open(newline="", encoding="utf-8-sig") as text:
             _check_columns(path, next(csv.reader(text), []), schema.names)
-        table = pa.csv.read_csv(path, convert_options=options)
-    except FileNotFoundError as error:
-        problem = "there is no such file"
-        raise MissingArtifactError(problem, file=path) from error
-    except pa.ArrowInvalid as error:
-        message = str(error).splitlines()[0]
-        if "conversion error" in message:
-            problem = "a cell has another type than its column"
-            raise SchemaError(problem, file=path, found=message, expected=_types(schema)) from error
-        raise _unreadable(path, error) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _unreadable(path, error) from error
+        table = pa.csv.read_csv(path, convert_options=_conversion(schema))
+    except (OSError, ValueError, csv.Error) as error:
+        raise _no_csv(path, error, schema) from error
     return _conform(path, table, schema)
+
+
+def stream_csv(path: Location, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Read as :func:`read_csv` does, in tables of a few megabytes of text.
+
+    Raises:
+        MissingArtifactError: no such file.
+        FormatError: not CSV.
+        SchemaError: as in `read_csv`, when the place is reached.
+    """
+    first = 0
+    try:
+        with _open_sequentially(path) as stream:
+            header = stream.readline()
+            _check_columns(path, next(csv.reader([header.decode("utf-8-sig")]), []), schema.names)
+            for records in _whole_records(stream, _BUFFER_BYTES if isinstance(path, RemoteFile) else _BLOCK_BYTES):
+                table = pa.csv.read_csv(io.BytesIO(header + records), convert_options=_conversion(schema))
+                yield _conform(path, table, schema, first_row=first)
+                first += len(table)
+    except (OSError, ValueError, csv.Error) as error:
+        raise _no_csv(path, error, schema) from error
+
+
+def _whole_records(stream: BinaryIO, block_bytes: int) -> Iterator[bytes]:
+    """The content of a CSV file block by block, cut where a record ends: at a line end outside of quotes.
+
+    Arrow's own streaming reads many blocks ahead, which is most of a remote file.
+    """
+    pending = b""
+    while block := stream.read(block_bytes):
+        pending += block
+        cut = pending.rfind(b"\n") + 1
+        while cut and pending.count(b'"', 0, cut) % 2:
+            cut = pending.rfind(b"\n", 0, cut - 1) + 1
+        if cut:
+            yield pending[:cut]
+            pending = pending[cut:]
+    if pending:
+        yield pending
+
+
+def _open_sequentially(path: Location) -> BinaryIO:
+    return path.open("rb", access="sequential") if isinstance(path, RemoteFile) else path.open("rb")
+
+
+def _conversion(schema: pa.Schema) -> pa.csv.ConvertOptions:
+    types = {field.name: field.type for field in schema}
+    return pa.csv.ConvertOptions(column_types=types, strings_can_be_null=False, null_values=[""])
+
+
+def _no_csv(path: Location, error: Exception, schema: pa.Schema) -> CircuitArtifactsError:
+    """What a failure to read a CSV file means."""
+    message = str(error).partition("\n")[0]
+    if isinstance(error, CircuitArtifactsError):
+        return error
+    if isinstance(error, pa.ArrowInvalid) and "conversion error" in message:
+        problem = "a cell has another type than its column"
+        return SchemaError(problem, file=path, found=message, expected=_types(schema))
+    return _unreadable(path, error)
 
 
 def write_parquet(table: pa.Table, path: Path, record: provenance.Provenance | None = None) -> None:
@@ -157,22 +271,28 @@ def write_parquet(table: pa.Table, path: Path, record: provenance.Provenance | N
     pq.write_table(table, path, compression="zstd", write_page_index=True, row_group_size=_ROW_GROUP_ROWS)
 
 
-def _open_parquet(path: Path) -> pq.ParquetFile:
+def _open_parquet(path: Location) -> pq.ParquetFile:
     try:
+        if isinstance(path, RemoteFile):  # columns are read a little at a time: a first row does not need them whole
+            return pq.ParquetFile(path.open("rb", access="ranges"), buffer_size=_BUFFER_BYTES, pre_buffer=False)
         return pq.ParquetFile(path)
-    except FileNotFoundError as error:
-        problem = "there is no such file"
-        raise MissingArtifactError(problem, file=path) from error
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> FormatError:
+def _unreadable(path: Location, error: Exception) -> CircuitArtifactsError:
+    if isinstance(error, FileNotFoundError):
+        problem = "there is no such file"
+        return MissingArtifactError(problem, file=path)
+    found = str(error).partition("\n")[0]
+    if isinstance(path, RemoteFile) and isinstance(error, OSError):
+        problem = "the file cannot be read where it is"
+        return SourceError(problem, file=path, found=found, remedy="Try again, or load it without streaming.")
     problem = "the file is truncated, or not of its format"
-    return FormatError(problem, file=path, found=str(error).splitlines()[0], remedy="Get the file again.")
+    return FormatError(problem, file=path, found=found, remedy="Get the file again.")
 
 
-def _check_columns(path: Path, found: list[str], expected: list[str]) -> None:
+def _check_columns(path: Location, found: list[str], expected: list[str]) -> None:
     if sorted(found) == sorted(expected):
         return
     missing = [name for name in expected if name not in found]
@@ -182,7 +302,7 @@ def _check_columns(path: Path, found: list[str], expected: list[str]) -> None:
     raise SchemaError(problem, file=path, where="header", found=found, expected=expected)
 
 
-def _conform(path: Path, table: pa.Table, schema: pa.Schema, first_row: int = 0) -> pa.Table:
+def _conform(path: Location, table: pa.Table, schema: pa.Schema, first_row: int = 0) -> pa.Table:
     """Cast to the schema without losing anything, and refuse nulls where the model has none."""
     columns = []
     for field in schema:

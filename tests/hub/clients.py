@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +36,12 @@ def point_clients_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
     from huggingface_hub import constants, hf_api, hf_file_system
 
-    endpoints = [hf_api.api]
+    clients = [hf_api.api]
     if default := getattr(hf_file_system, "hffs", None):
-        endpoints += [default, default._api]
-    for owner in endpoints:
-        monkeypatch.setattr(owner, "endpoint", endpoint)
-    for name, value in {
+        clients += [default, default._api]
+    for client in clients:
+        monkeypatch.setattr(client, "endpoint", endpoint)
+    hub_settings = {
         "ENDPOINT": endpoint,
         "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + "/{repo_id}/resolve/{revision}/{filename}",
         "HF_URL_HOSTS": frozenset({"127.0.0.1"}),
@@ -47,16 +49,20 @@ def point_clients_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "HF_HUB_DISABLE_XET": True,
         "HF_HUB_DISABLE_TELEMETRY": True,
         "HF_TOKEN_PATH": str(Path(constants.HF_HOME) / "token"),
-    }.items():
-        monkeypatch.setattr(constants, name, value, raising=False)
-    for name, value in {
+    }
+    datasets_settings = {
         "HF_ENDPOINT": endpoint,
         "HUB_DATASETS_URL": endpoint + "/datasets/{repo_id}/resolve/{revision}/{path}",
         "HF_HUB_OFFLINE": False,
         "HF_DATASETS_OFFLINE": False,
         "HF_UPDATE_DOWNLOAD_COUNTS": False,
-    }.items():
-        monkeypatch.setattr(datasets.config, name, value, raising=False)
+    }
+    # Before 1.0 modules of the client hold copies of its constants.
+    modules = [module for name, module in sys.modules.items() if name.startswith("huggingface_hub.")]
+    for owners, settings in ((modules, hub_settings), ([datasets.config], datasets_settings)):
+        for owner, name in product(owners, settings):
+            if name in vars(owner):
+                monkeypatch.setattr(owner, name, settings[name])
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment(endpoint).items():
@@ -69,8 +75,9 @@ def forget_connections() -> None:
     import huggingface_hub
     from huggingface_hub import HfFileSystem, hf_file_system, utils
 
-    close = getattr(huggingface_hub, "close_session", None) or utils._http.reset_sessions
-    close()
+    for module, name in ((huggingface_hub, "close_session"), (utils, "reset_sessions")):  # since 1.0, before 1.0
+        if close := getattr(module, name, None):
+            close()
     HfFileSystem.clear_instance_cache()
     if default := getattr(hf_file_system, "hffs", None):
         default.invalidate_cache()

@@ -43,8 +43,10 @@ class Delivery:
             data = bytearray(piece)
             if at <= self.inverted < at + len(data):
                 data[self.inverted - at] ^= 0xFF
-            yield bytes(data[: max(0, stop - at)])
+            yield bytes(data[: stop - at])
             at += len(data)
+            if at >= stop:
+                return
 
 
 class Service:
@@ -65,7 +67,9 @@ class Service:
         time.sleep(self.latency + (late.seconds if late else 0.0))
         if "no_ranges" in faults:
             headers = {name: value for name, value in headers.items() if name != "range"}
-        delivery = spoil(self._answer(request, query, headers, body), faults, is_file=bool(request.file))
+        refused = "status" in faults and request.method not in {"GET", "HEAD"}  # nothing may change then
+        answer = Answer() if refused else self._answer(request, query, headers, body)
+        delivery = spoil(answer, faults, is_file=bool(request.file))
         request.status = delivery.answer.status
         return delivery
 

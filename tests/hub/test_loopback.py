@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import subprocess
@@ -82,6 +83,16 @@ def test_one_connection_serves_many_requests(connection: http.client.HTTPConnect
         assert answer.status == status
         assert length is None or len(body) == length
         assert connection.sock is own
+    connection.close()
+
+
+def test_a_body_in_chunks_is_read_to_its_end(connection: http.client.HTTPConnection) -> None:
+    content = [MASKS[:1000], MASKS[1000:]]
+    for oid, status in ((hashlib.sha256(MASKS).hexdigest(), 200), ("0" * 64, 400)):
+        connection.request("PUT", f"/lfs/{oid}", body=iter(content), encode_chunked=True)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
     connection.close()
 
 

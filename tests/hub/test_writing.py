@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, DatasetCard, HfApi
+from huggingface_hub import CommitOperationCopy, HfApi
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     HfHubHTTPError,
-    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -100,7 +100,7 @@ def test_files_and_folders_are_deleted_and_copied(hub: LoopbackHub, api: HfApi) 
     api.delete_folder("raw", repo_id=REPOSITORY, repo_type="dataset")
     api.delete_file("a.csv", repo_id=REPOSITORY, repo_type="dataset")
     assert hub.files(REPOSITORY) == {"masks.h5": MASKS, "rawer.csv": b"3"}
-    with pytest.raises(RemoteEntryNotFoundError):
+    with pytest.raises(EntryNotFoundError):
         api.delete_file("a.csv", repo_id=REPOSITORY, repo_type="dataset")
 
 
@@ -157,11 +157,11 @@ def test_squashed_history_keeps_the_files(hub: LoopbackHub, api: HfApi) -> None:
 
 def test_card_with_broken_yaml_is_refused(hub: LoopbackHub, api: HfApi) -> None:
     hub.add_repository(REPOSITORY, {})
-    DatasetCard("---\nlicense: mit\n---\n").push_to_hub(REPOSITORY)
-    assert hub.files(REPOSITORY)["README.md"].startswith(b"---\nlicense: mit\n---")
-    broken = CommitOperationAdd("README.md", b"---\nlicense: [mit\n---\n")
-    with pytest.raises(ValueError, match="Invalid metadata in README.md"):
-        api.create_commit(REPOSITORY, [broken], commit_message="broken", repo_type="dataset")
+    good, broken = b"---\nlicense: mit\n---\n", b"---\nlicense: [mit\n---\n"
+    api.upload_file(path_or_fileobj=good, path_in_repo="README.md", repo_id=REPOSITORY, repo_type="dataset")
+    with pytest.raises(ValueError, match="Invalid metadata"):
+        api.upload_file(path_or_fileobj=broken, path_in_repo="README.md", repo_id=REPOSITORY, repo_type="dataset")
+    assert hub.files(REPOSITORY) == {"README.md": good}
 
 
 def test_changes_need_the_token_once_there_is_one(hub: LoopbackHub, api: HfApi) -> None:

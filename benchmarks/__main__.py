@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.harness import Row, machine, markdown
 
-NAMES = ("mask_files", "imports", "activations", "array_stages", "sparse_model")
+NAMES = ("mask_files", "imports", "activations", "array_stages", "sparse_model", "remote")
 _START, _END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 

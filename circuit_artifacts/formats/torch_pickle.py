@@ -5,7 +5,6 @@ Only plain containers, tensors and the globals that a caller allows by name are 
 
 from __future__ import annotations
 
-import pickletools
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO
 import torch
 
 from circuit_artifacts.errors import FormatError, MissingArtifactError, UnsafeContentError
+from circuit_artifacts.formats.pickle_opcodes import read_pickle
 
 __all__ = ["AllowedGlobal", "load_torch"]
 
@@ -81,11 +81,10 @@ def _dotted_name(item: AllowedGlobal) -> str:
 def _legacy_globals(file: BinaryIO) -> set[str]:
     names: set[str] = set()
     for _ in range(5):  # magic number, protocol, system facts, the object, the storage keys
-        for opcode, argument, _position in pickletools.genops(file):
-            if opcode.name == "GLOBAL":
-                names.add(str(argument).replace(" ", "."))
-            elif opcode.name == "STACK_GLOBAL":
-                names.add("a global named on the stack")
+        pickle = read_pickle(file)
+        names.update(pickle.globals)
+        if not pickle.complete:
+            break
     return names
 
 

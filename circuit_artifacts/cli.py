@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import logging
+import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 
 from circuit_artifacts import __version__, catalog, display, progress
-from circuit_artifacts.errors import CircuitArtifactsError, UnknownNameError
+from circuit_artifacts.errors import CircuitArtifactsError, SourceError, UnknownNameError
 from circuit_artifacts.schemas.declaration import Mirror
 from circuit_artifacts.sources import Sources
+
+if TYPE_CHECKING:
+    from circuit_artifacts.validation import Finding
 
 __all__ = ["main"]
 
@@ -130,6 +136,22 @@ def show(
 
 
 @app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A path, hf://datasets/..., or a URL.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in files: names, shapes, types, attributes, sizes. No data is loaded, nothing in them is run."""
+    from circuit_artifacts import inspection
+
+    found = map(inspection.inspect, files)
+    if as_json:
+        display.show_rows([inspection.view.as_object(item) for item in found], as_json=True)
+        return
+    for item in found:
+        inspection.view.show(item)
+
+
+@app.command()
 def fetch(
     repo: MirrorName,
     configs: Annotated[list[str] | None, typer.Argument(metavar="[CONFIG]...", help="All of them without it.")] = None,
@@ -155,34 +177,44 @@ def validate(
     folder, mirror = _folder(target)
     with progress.shown(display.ERR):
         findings = list(check(folder, mirror))
-    rows = [
-        {"level": f.level, "rule": f.rule, "file": f.file, "where": f.where, "message": f.message} for f in findings
-    ]
-    display.show_rows(rows, as_json=as_json, whole=True)
-    errors = sum(finding.level == "error" for finding in findings)
-    if not as_json:
-        display.OUT.print(f"{errors} error(s), {len(findings) - errors} note(s) in {folder}", soft_wrap=True)
-    if errors:
-        raise typer.Exit(1)
+    _show_findings(findings, folder, as_json)
+
+
+@app.command("check-viewer")
+def check_viewer(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with its dataset card, as for the Hub.")],
+    as_json: AsJson = False,
+) -> None:
+    """List what the Hub's dataset viewer would not show, offline; exit code 1 if there is any."""
+    from circuit_artifacts.viewer import check_viewer as check
+
+    with progress.shown(display.ERR):
+        findings = list(check(folder))
+    _show_findings(findings, folder, as_json)
 
 
 @app.command()
 def convert(
-    target: Annotated[str, typer.Argument(metavar="REPO|DIR", help="A mirror, or a folder in its layout.")],
+    target: Annotated[str, typer.Argument(metavar="REPO|DIR", help="A mirror, or any folder.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     config: Annotated[list[str] | None, typer.Option(help="Only this config; may be repeated.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Configs at a time; one per core without it.")] = None,
+    originals: Annotated[bool, typer.Option("--originals", help="Copy the source files to OUT/raw.")] = False,
+    push_to: Annotated[str | None, typer.Option(metavar="USER/REPO", help="Upload to the Hub.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Create that repository as private.")] = False,
 ) -> None:
-    """Convert to parquet, with a dataset card."""
+    """Convert to parquet that stock datasets and the Hub's viewer read, with a dataset card."""
     from circuit_artifacts.parquet import convert as write
-    from circuit_artifacts.validation import mirror_of
+    from circuit_artifacts.publishing import push
 
-    root = None if target in catalog.mirrors() else _existing_folder(target)
-    mirror = catalog.mirror(target) if root is None else mirror_of(root)
-    chosen = [catalog.config(mirror.name, name) for name in config] if config else None
     with progress.shown(display.ERR):
-        files = write(Sources(mirror=mirror, data_root=root), out, chosen)
+        sources = _sources_of(target, out)
+        chosen = [catalog.config_of(sources.mirror, name) for name in config] if config else None
+        files = write(sources, out, chosen, jobs=jobs or os.cpu_count() or 1, originals=originals)
     total = sum(file.path.stat().st_size for file in files)
     display.OUT.print(f"{len(files)} files, {total / 1e6:.1f} MB, and README.md in {out}", soft_wrap=True)
+    if push_to:
+        display.OUT.print(push(out, push_to, private=private), soft_wrap=True)
 
 
 @app.command()
@@ -221,6 +253,16 @@ def demo(
         run(out, display.OUT)
 
 
+def _show_findings(findings: Sequence[Finding], folder: Path, as_json: bool) -> None:
+    rows = [dataclasses.asdict(finding) for finding in findings]
+    display.show_rows(rows, as_json=as_json, whole=True)
+    errors = sum(finding.level == "error" for finding in findings)
+    if not as_json:
+        display.OUT.print(f"{errors} error(s), {len(findings) - errors} note(s) in {folder}", soft_wrap=True)
+    if errors:
+        raise typer.Exit(1)
+
+
 def _parameter(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator:
@@ -242,6 +284,23 @@ def _folder(target: str) -> tuple[Path, Mirror | None]:
         message = f"{target} has no local folder; name one, or set $CIRCUIT_ARTIFACTS_ROOT"
         raise typer.BadParameter(message)
     return folders[0], mirror
+
+
+def _sources_of(target: str, out: Path) -> Sources:
+    """What to convert: a mirror, a folder in the layout of one, or any folder."""
+    from circuit_artifacts.formats.folder import folder_mirror
+    from circuit_artifacts.validation import mirror_of
+
+    if target in catalog.mirrors():
+        return Sources(mirror=catalog.mirror(target))
+    folder = _existing_folder(target)
+    try:
+        return Sources(mirror=mirror_of(folder), data_root=folder)
+    except UnknownNameError:
+        if out.resolve().is_relative_to(folder.resolve()):
+            problem = "OUT is inside the folder to convert"
+            raise SourceError(problem, file=out, remedy="Choose a folder outside of it.") from None
+    return Sources(mirror=folder_mirror(folder), data_root=folder)
 
 
 def _existing_folder(target: str) -> Path:

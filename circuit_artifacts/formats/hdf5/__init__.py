@@ -5,6 +5,7 @@ writing in `write`. Any file, whatever it holds: its objects in `tree`, its valu
 rows they make in `layouts`.
 """
 
+from circuit_artifacts.formats.hdf5.attributes import read_attributes
 from circuit_artifacts.formats.hdf5.objects import (
     child_names,
     layer_groups,
@@ -16,7 +17,6 @@ from circuit_artifacts.formats.hdf5.objects import (
 )
 from circuit_artifacts.formats.hdf5.vectors import (
     ErrorCallback,
-    read_attributes,
     read_scalars,
     read_strings,
     read_vectors,

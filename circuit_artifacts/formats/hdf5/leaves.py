@@ -27,6 +27,7 @@ from circuit_artifacts.formats.hdf5 import (
     read_scalars,
     read_vectors,
 )
+from circuit_artifacts.formats.hdf5.objects import Link, links_of
 from circuit_artifacts.formats.reader import Request, Shape
 from circuit_artifacts.schemas.common import arrow_schema
 from circuit_artifacts.schemas.declaration import Config
@@ -43,6 +44,8 @@ __all__ = [
 
 _LAYER = "layer_{layer}"
 _LARGEST_WIDTH = 1 << 16
+_TABLE_BYTES = 16 << 20  # of values
+_TABLE_ROWS = 2_048  # each may touch pages of the file far from those of the others
 _NUMPY_TYPES = {"active": np.bool_, "activation_sum": np.float32, "firing_count": np.int32}
 
 
@@ -69,18 +72,20 @@ class LeafReader:
             return list(range(_declared_layers(file, Shape.of(path, self.request.mirror))))
 
     def tables(self, path: Path, shard: int) -> Iterator[pa.Table]:
-        """One table: the rows of one layer, keys in ASCII order.
+        """The rows of one layer, keys in ASCII order; one table, unless the layer is too large to be held.
 
         Raises:
             FormatError: truncated, or not HDF5.
             SchemaError: an attribute that contradicts the file name, a missing layer, a key or vector of another form.
         """
         split, shape = self.request.split, Shape.of(path, self.request.mirror)
+        schema = self._schema(shape)
         with open_hdf5(path) as file:
             check_setting(file, self.request.config)
             n_layers = _declared_layers(file, shape)
             names: list[str] = []
-            values: dict[str, npt.NDArray[Any]] = {}
+            vectors: dict[str, tuple[h5py.Group, dict[str, Link]]] = {}
+            scalars: dict[str, npt.NDArray[Any]] = {}
             for column, pattern in split.leaves.items():
                 group_path, _, _ = pattern.rpartition("/")
                 if group_path.endswith(_LAYER):
@@ -88,13 +93,24 @@ class LeafReader:
                     group = groups[shard]
                     names = names or child_names(groups[0])
                     _same_keys(group, child_names(group), names)
-                    values[column] = read_vectors(group, names, dtype=_NUMPY_TYPES[column], width=shape.width)
+                    vectors[column] = group, links_of(group)
                 else:
                     group = open_group(file, group_path)
-                    values[column] = read_scalars(group, names, dtype=np.int64)
-            schema = self._schema(shape)
-            keys = {name: split_key(pattern, name, group) for name in names}
-        yield pa.Table.from_arrays([_column(f, shard, split.key, keys, values) for f in schema], schema=schema)
+                    scalars[column] = read_scalars(group, names, dtype=np.int64)
+            row_bytes = shape.width * sum(np.dtype(_NUMPY_TYPES[column]).itemsize for column in vectors)
+            for rows in _slices(len(names), row_bytes):
+                values = {column: array[rows] for column, array in scalars.items()}
+                for column, (owner, links) in vectors.items():
+                    dtype = _NUMPY_TYPES[column]
+                    values[column] = read_vectors(owner, names[rows], dtype=dtype, width=shape.width, links=links)
+                keys = {name: split_key(pattern, name, group) for name in names[rows]}
+                yield pa.Table.from_arrays([_column(f, shard, split.key, keys, values) for f in schema], schema=schema)
+
+
+def _slices(n_rows: int, row_bytes: int) -> list[slice]:
+    """Rows that are read at once; one empty slice if there are none."""
+    step = max(1, min(_TABLE_ROWS, _TABLE_BYTES // row_bytes))
+    return [slice(start, start + step) for start in range(0, max(n_rows, 1), step)]
 
 
 def active_dimensions(masks: npt.NDArray[np.bool_]) -> pa.ListArray:

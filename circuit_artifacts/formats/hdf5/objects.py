@@ -6,6 +6,7 @@ links are resolved inside the file. The public names are also importable from :m
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -25,6 +26,8 @@ from circuit_artifacts.errors import (
     SourceError,
     UnsafeContentError,
 )
+from circuit_artifacts.formats.hdf5.streams import NamedStream
+from circuit_artifacts.remote import Location, RemoteFile
 
 __all__ = [
     "Link",
@@ -60,11 +63,11 @@ class Link(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+def open_hdf5(path: str | os.PathLike[str] | RemoteFile) -> Iterator[h5py.File]:
     """Open a file for reading, without a file lock (network file systems often have none).
 
     Args:
-        path: the file.
+        path: the file; one that is not on this machine is read in place, and named by its URL.
 
     Yields:
         The open file, valid inside the ``with`` block.
@@ -74,25 +77,26 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         FormatError: not an HDF5 file, or truncated, or damaged where the library looks first.
         SourceError: the file exists but cannot be opened, for example for lack of permission.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as raw:
-            start = raw.read(24)
-    except FileNotFoundError as error:
-        problem = "there is no such file"
-        raise MissingArtifactError(problem, file=path) from error
-    except OSError as error:
-        problem = "the file cannot be opened"
-        raise SourceError(problem, file=path, found=error.strerror) from error
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except _LIBRARY_ERRORS as error:
-        problem = "not a complete HDF5 file"
-        found = f"it starts with {start!r}" if b"HDF" not in start else error
-        remedy = "Delete it, and download or make it again"
-        raise FormatError(problem, file=path, found=found, remedy=remedy) from error
-    with file:
-        yield file
+    location = path if isinstance(path, RemoteFile) else Path(path)
+    with _open_stream(location) as stream:
+        start = stream.read(24)
+        source = stream if isinstance(location, RemoteFile) else location
+        try:
+            file = h5py.File(source, "r", locking=False)
+        except CircuitArtifactsError:
+            raise
+        except _LIBRARY_ERRORS as error:
+            problem = "not a complete HDF5 file"
+            found = f"it starts with {start!r}" if b"HDF" not in start else error
+            remedy = "Delete it, and download or make it again"
+            raise FormatError(problem, file=location, found=found, remedy=remedy) from error
+        # The library would close what is still open when Python is gone already, and with it the stream.
+        atexit.register(file.close)
+        try:
+            with file:
+                yield file
+        finally:
+            atexit.unregister(file.close)
 
 
 def open_object(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | h5py.Datatype:
@@ -126,7 +130,7 @@ def open_object(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | h5p
             here = here.file["/"] if link.path.startswith("/") else here
         else:
             with located(group, path):
-                here = here[name]
+                here = here[_encoded(name)]
     return here
 
 
@@ -236,16 +240,35 @@ def schema_error(
 
 def _get_link(group: h5py.Group, name: str) -> h5py.HardLink | h5py.SoftLink | None:
     """Give the link of that name, None if there is none; UnsafeContentError if it leads out of the file."""
-    try:
-        with located(group, name):
-            link = group.get(name, getlink=True)
-    except FormatError as error:
-        if not isinstance(error.__cause__, TypeError):
-            raise
-        found = "a user-defined link"  # for which h5py has no class
-    else:
-        if link is None or isinstance(link, h5py.HardLink | h5py.SoftLink):
-            return link
-        found = f"an external link to {link.filename!r}"
+    links, encoded = group.id.links, _encoded(name)
+    with located(group, name):
+        if not links.exists(encoded):
+            return None
+        kind = links.get_info(encoded).type
+        if kind == h5l.TYPE_HARD:
+            return h5py.HardLink()
+        if kind == h5l.TYPE_SOFT:
+            return h5py.SoftLink(links.get_val(encoded).decode("utf-8", "surrogateescape"))
+        found = "a user-defined link"
+        if kind == h5l.TYPE_EXTERNAL:
+            found = f"an external link to {os.fsdecode(links.get_val(encoded)[0])!r}"
     problem = "a link leads out of this file"
     raise UnsafeContentError(problem, file=group.file.filename, where=path_in_file(group, name), found=found)
+
+
+def _encoded(name: str) -> bytes:
+    """Give a name as the file has it, also where that is not UTF-8 and :func:`links_of` has put surrogates."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _open_stream(location: Location) -> NamedStream:
+    try:
+        return NamedStream(location.open("rb"), str(location))
+    except CircuitArtifactsError:
+        raise
+    except FileNotFoundError as error:
+        problem = "there is no such file"
+        raise MissingArtifactError(problem, file=location) from error
+    except OSError as error:
+        problem = "the file cannot be opened"
+        raise SourceError(problem, file=location, found=error.strerror or error) from error

@@ -33,7 +33,7 @@ from circuit_artifacts.formats.hdf5.objects import (
     schema_error,
 )
 
-__all__ = ["ErrorCallback", "read_attributes", "read_scalars", "read_strings", "read_vectors"]
+__all__ = ["ErrorCallback", "read_scalars", "read_strings", "read_vectors"]
 
 ErrorCallback = Callable[[CircuitArtifactsError], None]
 """Gets each problem instead of having it raised, so that a validator lists them all."""
@@ -45,6 +45,7 @@ def read_vectors(
     *,
     dtype: DTypeLike,
     width: int | None = None,
+    links: Mapping[str, Link] | None = None,
     on_error: ErrorCallback | None = None,
 ) -> NDArray[Any]:
     """Read one-dimensional datasets of one type and width into the rows of an array.
@@ -57,6 +58,7 @@ def read_vectors(
         names: their names, one row each.
         dtype: bool, or the numeric type that the datasets must have.
         width: the length that each must have; None takes that of the first readable one.
+        links: what :func:`links_of` gives for the group, from a caller who reads it in several calls; None lists them.
         on_error: called with each problem, whose row is then left zero; None raises the first.
 
     Returns:
@@ -70,7 +72,7 @@ def read_vectors(
     wanted = np.dtype(dtype).newbyteorder("=")
     stored = np.dtype(np.uint8) if wanted == np.bool_ else wanted
     report = on_error or _raise
-    links = links_of(group)
+    links = links_of(group) if links is None else links
     rows = np.zeros((len(names), width or 0), stored)
     done = np.zeros(len(names), bool)
     read_singly = 0
@@ -162,38 +164,6 @@ def read_strings(dataset: h5py.Dataset) -> list[str]:
         if is_text and len(shape) == 1:
             return [value.decode() for value in dataset[...]]
     raise schema_error(dataset, "", "not a list of strings", found=f"{dtype} {shape}", expected="strings (n,)")
-
-
-def read_attributes(owner: h5py.Group | h5py.Dataset) -> dict[str, Any]:
-    """Read the attributes of a group or dataset as plain Python values, in ASCII order of their names.
-
-    Returns:
-        Numbers, booleans, text (bytes are decoded as UTF-8), None for an empty dataspace, lists for arrays, and for an
-        object reference the path of its target.
-
-    Raises:
-        FormatError: an attribute cannot be read.
-    """
-    with located(owner):
-        return {name: _python_value(owner.attrs[name], owner.file) for name in sorted(owner.attrs)}
-
-
-def _python_value(value: Any, file: h5py.File) -> Any:
-    if isinstance(value, h5py.Empty):
-        return None
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, h5py.Reference):
-        # Only the name of the target: nothing is opened. A null reference has none.
-        name = h5py.h5r.get_name(value, file.id) if value else None
-        return None if name is None else name.decode()
-    if isinstance(value, np.ndarray | np.generic):
-        # Extended precision has no Python type; tolist() would give back the same scalar for ever.
-        plain = value.astype(np.float64) if value.dtype.char == "g" else value
-        return _python_value(plain.tolist(), file)
-    if isinstance(value, list | tuple):
-        return [_python_value(item, file) for item in value]
-    return value
 
 
 def _open_declared(group: h5py.Group, name: str, link: Link | None) -> h5py.Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 
 from circuit_artifacts import catalog
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.formats.hdf5 import open_hdf5
+from circuit_artifacts.formats.hdf5 import leaves, open_hdf5
 from circuit_artifacts.formats.hdf5.leaves import (
     LeafReader,
     active_dimensions,
@@ -146,6 +147,28 @@ def test_n_layers_that_is_no_number_is_refused(tmp_path: Path) -> None:
         opened.create_group("metadata").attrs["n_layers"] = "two"
     with pytest.raises(SchemaError, match="/metadata@n_layers"):
         read_layers(path, "pair_masks", dtype=np.bool_, shape=Shape(2, 5))
+
+
+def test_tables_of_a_large_layer_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer of gigabytes must not be held whole; the rows stay the same, and links are listed once per layer."""
+    mirror, masks = catalog.mirror("csp-atlas"), np.random.default_rng(0).random((7, 2, 2048)) < 0.04
+    config = mirror.configs["token_checker_masks"]
+    keys = [f"ast__{letter}" for letter in "ABCDEFG"]
+    write_layers(tmp_path / config.file, masks, keys, "token_checker_masks")
+    with h5py.File(tmp_path / config.file, "r+") as opened:
+        opened.create_group("metadata").attrs["n_layers"] = 2
+    reader = LeafReader(Request(mirror=mirror, config=config, split=config.family.splits[0]))
+    (whole,) = reader.tables(tmp_path / config.file, 1)
+    for limit, value, lengths in (("_TABLE_BYTES", 3 * 2048 + 1, [3, 3, 1]), ("_TABLE_ROWS", 4, [4, 3])):
+        with monkeypatch.context() as limited:
+            limited.setattr(leaves, limit, value)
+            listed = mock.Mock(side_effect=leaves.links_of)
+            limited.setattr(leaves, "links_of", listed)
+            tables = list(reader.tables(tmp_path / config.file, 1))
+        assert [len(table) for table in tables] == lengths
+        assert pa.concat_tables(tables).equals(whole)
+        assert listed.call_count == 1
+    assert whole["active"].to_pylist() == [np.flatnonzero(mask).tolist() for mask in masks[:, 1]]
 
 
 def test_schema_without_a_file_is_that_of_the_published_width() -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from circuit_artifacts import catalog
 from circuit_artifacts.builders import locating
-from circuit_artifacts.errors import CircuitArtifactsError
+from circuit_artifacts.builders.errors import ShowsOwnErrors
 from circuit_artifacts.formats.reader import MaskFormat, Reader
 
 __all__ = ["ArtifactBuilder", "ArtifactConfig", "artifact_configs"]
@@ -48,7 +48,7 @@ def artifact_configs(mirror: str) -> list[ArtifactConfig]:
     ]
 
 
-class ArtifactBuilder(datasets.ArrowBasedBuilder):
+class ArtifactBuilder(ShowsOwnErrors, datasets.ArrowBasedBuilder):
     """Splits of one config of one mirror; a subclass names the mirror and its configs."""
 
     MIRROR: ClassVar[str]
@@ -119,15 +119,6 @@ class ArtifactBuilder(datasets.ArrowBasedBuilder):
         schema = self._schemas[split_generator.name]
         with self._features(datasets.Features.from_arrow_schema(schema)):
             super()._prepare_split(split_generator, *args, **kwargs)
-
-    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        # Here, and not around all shards: with num_proc, the cause of an error is lost on its way to the parent.
-        try:
-            yield from super()._prepare_split_single(*args, **kwargs)
-        except datasets.exceptions.DatasetGenerationError as error:
-            if isinstance(error.__cause__, CircuitArtifactsError):  # it says file, place and remedy by itself
-                raise error.__cause__ from None
-            raise
 
     def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
         with self._features(None):  # the prepared file knows its own

@@ -1,4 +1,4 @@
-"""Which files `data_files=` and `data_dir=` name, and what they are now; kept out of the modules that `datasets` patches."""
+"""Which files `data_files=` and `data_dir=` name, and what they are now; apart from the modules `datasets` patches."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _find(files: Any, folder: str | None, arguments: Mapping[str, Any]) -> DataF
     download = datasets.DownloadConfig(
         token=arguments.get("token"), storage_options=arguments.get("storage_options") or {}
     )
-    base = arguments.get("base_path") or ""
+    base = arguments.get("base_path") or Path.cwd().as_posix()
     if folder is not None:
         base = folder if "://" in folder else Path(base, folder).expanduser().resolve().as_posix()
     try:
@@ -78,9 +78,10 @@ def _find(files: Any, folder: str | None, arguments: Mapping[str, Any]) -> DataF
         found = DataFilesDict.from_patterns(patterns, base_path=base, download_config=download)
     except FileNotFoundError as error:
         problem = "no such file" if files is not None else "no file in this folder"
-        raise MissingArtifactError(problem, file=base or None, where=json.dumps(files) if files else None) from error
+        raise MissingArtifactError(problem, file=base, where=json.dumps(files) if files else None) from error
     if files is None:
-        found = DataFilesDict({split: kept for split, names in found.filter(extensions=_EXTENSIONS).items() if (kept := names)})
+        kept = found.filter(extensions=_EXTENSIONS)
+        found = DataFilesDict({split: names for split, names in kept.items() if names})
         if not found:
             problem = "no HDF5 file in this folder"
             raise MissingArtifactError(problem, file=base, expected=f"names that end in {', '.join(_EXTENSIONS)}")

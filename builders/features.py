@@ -25,24 +25,30 @@ def features_of(schema: pa.Schema) -> datasets.Features:
     return datasets.Features({field.name: _feature(field) for field in schema})
 
 
-def _feature(field: pa.Field) -> Any:
-    labels = (field.metadata or {}).get(b"labels")
+def _feature(field: pa.Field, labels: bytes | None = None) -> Any:
+    """The feature of one field; the labels of a list are those of its elements."""
+    labels = (field.metadata or {}).get(b"labels", labels)
+    kind = field.type
+    if pa.types.is_struct(kind):
+        return {child.name: _feature(child) for child in kind}
+    if pa.types.is_fixed_size_list(kind):
+        array = _array(kind) if labels is None else None
+        return array or datasets.List(_feature(kind.value_field, labels), length=kind.list_size)
+    if pa.types.is_list(kind):
+        return datasets.List(_feature(kind.value_field, labels))
     if labels is not None:
-        return _labelled(field.type, datasets.ClassLabel(names=json.loads(labels)))
-    if pa.types.is_struct(field.type):
-        return {child.name: _feature(child) for child in field.type}
-    shape, item = [], field.type
+        return datasets.ClassLabel(names=json.loads(labels))
+    return datasets.Features.from_arrow_schema(pa.schema([field]))[field.name]
+
+
+def _array(kind: pa.DataType) -> Any:
+    """Numbers in two to five dimensions; None for anything else."""
+    shape = []
+    item = kind
     while pa.types.is_fixed_size_list(item):
         shape.append(item.list_size)
         item = item.value_type
     is_number = pa.types.is_integer(item) or pa.types.is_floating(item) or pa.types.is_boolean(item)
-    if len(shape) in _ARRAYS and is_number and all(shape):
-        plain = datasets.Features.from_arrow_schema(pa.schema([pa.field("item", item)]))["item"]
-        return _ARRAYS[len(shape)](shape=tuple(shape), dtype=plain.dtype)
-    return datasets.Features.from_arrow_schema(pa.schema([field.remove_metadata()]))[field.name]
-
-
-def _labelled(type_: pa.DataType, label: datasets.ClassLabel) -> Any:
-    if pa.types.is_fixed_size_list(type_):
-        return datasets.List(_labelled(type_.value_type, label), length=type_.list_size)
-    return datasets.List(_labelled(type_.value_type, label)) if pa.types.is_list(type_) else label
+    if len(shape) not in _ARRAYS or not is_number or not all(shape):
+        return None
+    return _ARRAYS[len(shape)](shape=tuple(shape), dtype=_feature(pa.field("item", item)).dtype)

@@ -63,3 +63,11 @@ class HDF5(ShowsOwnErrors, datasets.ArrowBasedBuilder):
             tables = plans[plan].tables(start, stop, self.info.features.arrow_schema)
             for number, table in enumerate(tables):
                 yield (plan, start + number), table
+
+    def _as_dataset(self, split: Any = datasets.Split.TRAIN, **kwargs: Any) -> datasets.Dataset:
+        known = self.info.splits.get(str(split))
+        if known is None or known.num_examples:
+            return super()._as_dataset(split, **kwargs)
+        # Files may hold no rows, of which `datasets` says that they "correspond to no data".
+        table = datasets.table.InMemoryTable(self.info.features.arrow_schema.empty_table())
+        return datasets.Dataset(table, info=self.info, split=split, fingerprint=self._get_dataset_fingerprint(split))

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 if not (Path(__file__).parent / "schemas").is_dir():
     __path__.append(str(Path(__file__).parents[1]))
 
-from circuit_artifacts.registration import register, unregister
+from circuit_artifacts.registration import override_hdf5, register, restore_hdf5, unregister
 
 if TYPE_CHECKING:
     from circuit_artifacts.loading import load_dataset
 
-__all__ = ["__version__", "load_dataset", "register", "unregister"]
+__all__ = ["__version__", "load_dataset", "override_hdf5", "register", "restore_hdf5", "unregister"]
 
 __version__ = importlib.metadata.version("circuit-artifacts")
 

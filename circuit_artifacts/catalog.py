@@ -10,7 +10,7 @@ from circuit_artifacts.errors import UnknownNameError
 from circuit_artifacts.schemas import csp_atlas
 from circuit_artifacts.schemas.declaration import Config, Family, Mirror
 
-__all__ = ["config", "family", "mirror", "mirrors"]
+__all__ = ["config", "config_of", "family", "mirror", "mirrors"]
 
 _SHOWN = 8  # names in an error message
 
@@ -36,8 +36,16 @@ def config(mirror_name: str, config_name: str) -> Config:
     Raises:
         UnknownNameError: no such mirror or config.
     """
-    configs = mirror(mirror_name).configs
-    return configs[_known(config_name, configs, f"config of {mirror_name}")]
+    return config_of(mirror(mirror_name), config_name)
+
+
+def config_of(owner: Mirror, config_name: str) -> Config:
+    """One config of a mirror, which need not be in the catalogue.
+
+    Raises:
+        UnknownNameError: it has none of this name.
+    """
+    return owner.configs[_known(config_name, owner.configs, f"config of {owner.name}")]
 
 
 def family(mirror_name: str, family_name: str) -> Family:

@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from circuit_artifacts.registration import BUILDER_MODULES
+from circuit_artifacts.registration import BUILDER_MODULES, GENERIC
 
 __all__ = ["load_dataset"]
 
@@ -36,16 +36,17 @@ def load_dataset(
     storage_options: dict[str, Any] | None = None,
     **config_kwargs: Any,
 ) -> Any:
-    """Load a mirror's config, or anything else that `datasets.load_dataset` loads.
+    """Load a mirror's config, HDF5 files, or anything else that `datasets.load_dataset` loads.
 
     Args:
-        path: the name of a mirror, such as "csp-atlas"; other names go to `datasets.load_dataset` unchanged.
+        path: the name of a mirror, such as "csp-atlas", or "circuit-hdf5" for any HDF5 files; other names go to
+            `datasets.load_dataset` unchanged.
         name: the config, such as "masks_eps0.5_cons0.8".
-        data_dir: a folder in the published layout; `data_root=` means the same.
-        data_files: for other names only.
+        data_dir: a folder in the published layout; `data_root=` means the same. Of "circuit-hdf5", a folder of files.
+        data_files: not for mirrors, whose files are declared.
         split: one split; None gives all of them.
         cache_dir: where `datasets` keeps prepared tables.
-        features: for other names only; a mirror's columns follow from its schema.
+        features: not for mirrors, whose columns are declared.
         download_config: as in `datasets`.
         download_mode: as in `datasets`.
         verification_mode: as in `datasets`.
@@ -56,7 +57,8 @@ def load_dataset(
         streaming: iterate without preparing anything.
         num_proc: processes that prepare shards.
         storage_options: as in `datasets`.
-        **config_kwargs: `data_root`, `mask_format` ("indices" or "dense"), `regenerate`.
+        **config_kwargs: of mirrors, `data_root`, `mask_format` ("indices" or "dense"), `regenerate`; of "circuit-hdf5",
+            `layout`, `select`, `attrs`.
 
     Returns:
         `Dataset`, `IterableDataset`, or a dict of them by split.
@@ -70,7 +72,10 @@ def load_dataset(
     options = {key: value for key, value in locals().items() if key != "config_kwargs"}
     if path not in BUILDER_MODULES:
         return datasets.load_dataset(**options, **config_kwargs)
-    if data_files is not None or features is not None:
+    files = {"data_files": data_files, "features": features, "storage_options": storage_options}
+    if path == GENERIC:
+        config_kwargs |= {key: value for key, value in files.items() if value is not None}
+    elif data_files is not None or features is not None:
         problem = f"data_files= and features= do not apply to {path}, whose files and columns are declared"
         raise ValueError(problem)
     if revision is not None:

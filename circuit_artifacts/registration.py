@@ -7,6 +7,7 @@ modules too; entries there make it scan the working directory, so it stays as it
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import sys
 import warnings
@@ -15,15 +16,21 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["BUILDER_MODULES", "register", "unregister"]
+__all__ = ["BUILDER_MODULES", "GENERIC", "override_hdf5", "register", "restore_hdf5", "unregister"]
+
+GENERIC = "circuit-hdf5"
+"""The one name that is no mirror: it takes `data_files`, as the packaged loaders of `datasets` do."""
 
 BUILDER_MODULES = {
+    GENERIC: "circuit_artifacts.builders.hdf5",
     "csp-atlas": "circuit_artifacts.builders.csp_atlas",
     "csp-atlas-mini": "circuit_artifacts.builders.csp_atlas_mini",
 }
 _MODULE, _SEAM = "datasets.load", "dataset_module_factory"
+_PACKAGED, _STOCK_HDF5 = "_PACKAGED_DATASETS_MODULES", "hdf5"
 _enabled = False
 _originals: dict[Callable[..., Any], Callable[..., Any]] = {}  # what each of our wrappers wraps
+_stock_hdf5: list[tuple[str, str]] = []  # the entry that `override_hdf5` has replaced
 
 
 def register() -> None:
@@ -37,13 +44,41 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Give `datasets` its own factory back; where another package has wrapped ours, ours only steps aside."""
+    """Give `datasets` its own factory and its own `hdf5` back; where another package wraps ours, ours steps aside."""
     global _enabled  # noqa: PLW0603
     _enabled = False
+    restore_hdf5()
     for module in _seam_modules():
         current = getattr(module, _SEAM, None)
         if current in _originals:
             setattr(module, _SEAM, _originals[current])
+
+
+def override_hdf5() -> None:
+    """Let `circuit-hdf5` take over the name `hdf5`, and with it every ``.h5`` file that `datasets` finds.
+
+    That covers local folders and repositories on the Hub, and their cards' `configs:` with keys such as
+    ``layout: leaves``. Calling it again changes nothing; :func:`restore_hdf5` and :func:`unregister` undo it.
+
+    Raises:
+        RuntimeError: this version of `datasets` knows no HDF5 (before 4.1), or keeps its loaders elsewhere.
+    """
+    if _stock_hdf5:
+        return
+    table = _packaged_modules()
+    if _STOCK_HDF5 not in table:
+        msg = (
+            "this version of datasets has no loader 'hdf5' to take over: install datasets>=4.1, or load 'circuit-hdf5'"
+        )
+        raise RuntimeError(msg)
+    _stock_hdf5.append(table[_STOCK_HDF5])
+    table[_STOCK_HDF5] = (BUILDER_MODULES[GENERIC], "circuit-artifacts")
+
+
+def restore_hdf5() -> None:
+    """Give `datasets` its own `hdf5` back."""
+    if _stock_hdf5:
+        _packaged_modules()[_STOCK_HDF5] = _stock_hdf5.pop()
 
 
 class _AfterImport:
@@ -87,6 +122,13 @@ def _install(load: Any) -> None:
     for module in _seam_modules():
         if getattr(module, _SEAM, None) is original:
             setattr(module, _SEAM, wrapped)
+
+
+def _packaged_modules() -> dict[str, Any]:
+    # The only private name of `datasets` that is used, and only on request: nothing else covers files found by suffix.
+    packaged = importlib.import_module("datasets.packaged_modules")
+    table: dict[str, Any] = getattr(packaged, _PACKAGED, {})
+    return table
 
 
 def _seam_modules() -> list[Any]:

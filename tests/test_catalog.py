@@ -9,14 +9,14 @@ import pytest
 
 from circuit_artifacts import catalog
 from circuit_artifacts.errors import UnknownNameError
-from circuit_artifacts.registration import BUILDER_MODULES
+from circuit_artifacts.registration import BUILDER_MODULES, GENERIC
 from circuit_artifacts.schemas.declaration import import_string
 
 MIRRORS = list(catalog.mirrors())
 
 
 def test_every_mirror_has_a_builder_of_its_name() -> None:
-    assert set(BUILDER_MODULES) == set(MIRRORS)
+    assert set(BUILDER_MODULES) == {GENERIC, *MIRRORS}
 
 
 @pytest.mark.parametrize("name", MIRRORS)

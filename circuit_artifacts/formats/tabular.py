@@ -32,6 +32,7 @@ _ROW_GROUP_ROWS = 16_384
 _WHOLE_BYTES = 64 << 20  # a CSV file up to this size is read at once
 _BLOCK_BYTES = 4 << 20
 _BUFFER_BYTES = 128 << 10  # read of a remote column at a time
+_PARSING = pa.csv.ParseOptions(newlines_in_values=True)  # for texts of several lines, wherever a block ends
 
 
 class TableReader(ABC):
@@ -198,7 +199,7 @@ def read_csv(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         with path.open(newline="", encoding="utf-8-sig") as text:
             _check_columns(path, next(csv.reader(text), []), schema.names)
-        table = pa.csv.read_csv(path, convert_options=_conversion(schema))
+        table = pa.csv.read_csv(path, parse_options=_PARSING, convert_options=_conversion(schema))
     except (OSError, ValueError, csv.Error) as error:
         raise _no_csv(path, error, schema) from error
     return _conform(path, table, schema)
@@ -218,7 +219,9 @@ def stream_csv(path: Location, schema: pa.Schema) -> Iterator[pa.Table]:
             header = stream.readline()
             _check_columns(path, next(csv.reader([header.decode("utf-8-sig")]), []), schema.names)
             for records in _whole_records(stream, _BUFFER_BYTES if isinstance(path, RemoteFile) else _BLOCK_BYTES):
-                table = pa.csv.read_csv(io.BytesIO(header + records), convert_options=_conversion(schema))
+                table = pa.csv.read_csv(
+                    io.BytesIO(header + records), parse_options=_PARSING, convert_options=_conversion(schema)
+                )
                 yield _conform(path, table, schema, first_row=first)
                 first += len(table)
     except (OSError, ValueError, csv.Error) as error:
@@ -273,9 +276,9 @@ def write_parquet(table: pa.Table, path: Path, record: provenance.Provenance | N
 
 def _open_parquet(path: Location) -> pq.ParquetFile:
     try:
-        if isinstance(path, RemoteFile):  # columns are read a little at a time: a first row does not need them whole
-            return pq.ParquetFile(path.open("rb", access="ranges"), buffer_size=_BUFFER_BYTES, pre_buffer=False)
-        return pq.ParquetFile(path)
+        source = path.open("rb", access="ranges") if isinstance(path, RemoteFile) else path
+        # Columns are read a little at a time: a first row does not need them whole, and memory may not hold them.
+        return pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     except (OSError, pa.ArrowInvalid) as error:
         raise _unreadable(path, error) from error
 

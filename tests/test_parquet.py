@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,11 +20,14 @@ import pyarrow.parquet as pq
 import pytest
 from atlas_fixture import Atlas, write_atlas
 
-from circuit_artifacts import catalog, parquet
-from circuit_artifacts.errors import MissingArtifactError, SchemaError
+from circuit_artifacts import catalog
+from circuit_artifacts.errors import FormatError, MissingArtifactError, SchemaError
+from circuit_artifacts.formats.reader import read_table
+from circuit_artifacts.formats.tabular import read_csv
 from circuit_artifacts.parquet import convert
 from circuit_artifacts.schemas.csp_vocabulary import attempted_pairs, pair_key
 from circuit_artifacts.sources import Sources
+from circuit_artifacts.viewer import check_viewer
 
 MIRROR = catalog.mirror("csp-atlas")
 MASKS = "masks_eps0.5_cons0.8"
@@ -39,6 +45,28 @@ for config in get_dataset_config_names(folder):
     streamed[config] = {split: list(s) for split, s in load_dataset(folder, config, streaming=True).items()}
 assert "circuit_artifacts" not in sys.modules
 json.dump([rows, rows == streamed, list(load_dataset(folder, cache_dir=cache))], sys.stdout)
+"""
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from circuit_artifacts import catalog
+from circuit_artifacts.conversion import parts
+from circuit_artifacts.parquet import convert
+from circuit_artifacts.sources import Sources
+
+folder, out, *names = sys.argv[1:]
+mirror = catalog.mirror("csp-atlas")
+write = parts._write_part
+
+def kill(path, groups, schema):
+    write(path, groups, schema)
+    if path.name.startswith("pair"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+parts._write_part = kill
+convert(Sources(mirror=mirror, data_root=Path(folder)), Path(out), [mirror.configs[name] for name in names])
 """
 
 
@@ -137,51 +165,45 @@ def test_viewer_limits(converted: Path) -> None:
                 assert chunk.has_column_index
 
 
-@pytest.mark.parametrize(("limit", "value"), [("_ROW_GROUP_BYTES", 1 << 20), ("_ROW_GROUP_ROWS", 50)])
-def test_row_groups_are_bounded(
-    atlas: Atlas, converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_same_input_same_bytes(atlas: Atlas, converted: Path, tmp_path: Path, jobs: int) -> None:
+    convert(sources(atlas.folder), tmp_path, ONE_OF_EACH, jobs=jobs)
+    assert contents(tmp_path) == contents(converted)
+
+
+def test_every_row_of_every_config_is_there(
+    atlas: Atlas, stock: tuple[dict[str, Any], bool, list[str]], converted: Path
 ) -> None:
-    """Sixteen thousand rows of activations would be 270 MB, which neither memory nor the viewer can take."""
-    monkeypatch.setattr(parquet, limit, value)
-    (file,) = convert(sources(atlas.folder), tmp_path, [MIRROR.configs["object_activations"]])
-    written = pq.ParquetFile(file.path)
-    groups = [written.read_row_group(group) for group in range(written.num_row_groups)]
-    assert len(groups) > 1
-    assert all((table.nbytes if limit == "_ROW_GROUP_BYTES" else len(table)) <= value for table in groups)
-    assert pa.concat_tables(groups).equals(pq.read_table(converted / "object_activations/train-00000-of-00001.parquet"))
+    for config in ONE_OF_EACH:
+        for split in config.family.splits:
+            ours = read_table(MIRROR, config, atlas.folder / config.file, split.name).to_pylist()
+            theirs = stock[0][config.name][split.name]
+            assert [{name: row[name] for name in ours[0]} for row in theirs] == ours
+            more = theirs[0].keys() - ours[0].keys()
+            assert {row[name] for row in theirs for name in more} <= {None, config.name}
 
 
-def test_same_input_same_bytes(atlas: Atlas, converted: Path, tmp_path: Path) -> None:
-    convert(sources(atlas.folder), tmp_path, ONE_OF_EACH)
-    ours = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    theirs = {path.relative_to(converted): path.read_bytes() for path in converted.rglob("*") if path.is_file()}
-    assert ours == theirs
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_killed_conversion_goes_on(atlas: Atlas, converted: Path, tmp_path: Path) -> None:
+    """What is finished stays as it is; what the kill left behind goes away; nothing half-written is ever seen."""
+    command = [sys.executable, "-c", KILLED, str(atlas.folder), str(tmp_path), "summary", MASKS]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "summary").iterdir()}
+    assert finished
+    (leftover,) = tmp_path.glob(".*")
+    assert leftover.name.startswith(f".{MASKS}.")
+    assert {path.name for path in leftover.iterdir()} == {"universal-00000-of-00001.parquet", "pair-00000"}
 
-
-def test_killed_conversion_goes_on(atlas: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    configs = [MIRROR.configs["summary"], MIRROR.configs[MASKS]]
-    write, calls = parquet._write_split, []
-
-    def interrupted(*arguments: Any) -> None:
-        calls.append(arguments)
-        write(*arguments)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(parquet, "_write_split", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        convert(sources(atlas.folder), tmp_path, configs)
-    finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
-    assert sorted(path.name.split("-")[0] for path in finished) == ["train", "universal"]
-    assert not list(tmp_path.rglob(".*"))
-    leftover = tmp_path / MASKS / ".pair-00000-of-00001.parquet.0123456789abcdef.part"
-    leftover.write_bytes(b"half")  # as SIGKILL leaves it
-
-    convert(sources(atlas.folder), tmp_path, configs)
-    assert len(calls) == 4
+    convert(sources(atlas.folder), tmp_path, [MIRROR.configs[name] for name in ("summary", MASKS)])
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
-    assert (tmp_path / MASKS / "pair-00000-of-00001.parquet").is_file()
     assert not list(tmp_path.rglob(".*"))
+    for name in ("summary", MASKS):
+        assert contents(tmp_path / name) == contents(converted / name)
 
 
 def test_nothing_is_rewritten(atlas: Atlas, tmp_path: Path) -> None:
@@ -207,7 +229,7 @@ def test_what_cannot_be_had_is_left_out(atlas: Atlas, tmp_path: Path, caplog: py
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("14_summary.csv", "11A_object_prompts.parquet"):
-        (folder / name).symlink_to(atlas.folder / name)
+        shutil.copyfile(atlas.folder / name, folder / name)
     files = convert(sources(folder), tmp_path / "out")
     assert [file.config for file in files] == ["object_prompts", "summary"]
     assert "left out: checker_prompts" in caplog.text
@@ -246,3 +268,117 @@ def test_narrow_model(tmp_path: Path) -> None:
     assert file.regenerated
     assert file.schema.field("firing_count").type == pa.list_(pa.int32(), 24)
     assert file.rows == 2 * len(atlas.testable)
+
+
+def test_the_viewer_has_nothing_to_object_to(converted: Path) -> None:
+    assert [finding for finding in check_viewer(converted) if finding.level == "error"] == []
+
+
+def write_modularity(folder: Path, scores: list[tuple[str, int, int]]) -> Path:
+    """``relaxed_modularity_scores.csv`` with two columns of scores that vary."""
+    folder.mkdir(parents=True)
+    path = folder / MIRROR.configs["modularity_scores"].file
+    lines = [f"{concept},ast,{first},{second},0,0" for concept, first, second in scores]
+    path.write_text("\n".join([",type,p=0.0,p=0.05,p=0.1,p=0.25", *lines, ""]))
+    return path
+
+
+def test_neighbouring_integers_become_floats(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The viewer's statistics of a whole split fail on 0 and 1, or 7 and 8 (hub_and_viewer spec 4.3)."""
+    caplog.set_level("INFO")
+    write_modularity(tmp_path / "in", [("ast__For", 7, 0), ("ast__If", 8, 2), ("ast__While", 7, 1)])
+    config = MIRROR.configs["modularity_scores"]
+    (file,) = convert(sources(tmp_path / "in"), tmp_path / "out", [config])
+    table = pq.read_table(file.path)
+    assert table.schema.field("p=0.0").type == pa.float64()
+    assert table["p=0.0"].to_pylist() == [7.0, 8.0, 7.0]
+    assert table.schema.field("p=0.05").type == pa.int64()
+    assert [record.message for record in caplog.records if "float64" in record.message] == [
+        "modularity_scores: stored as float64, for the viewer's statistics: p=0.0"
+    ]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert r"`p=0.0`\*, `p=0.05`, " in card
+    before = contents(tmp_path / "out")
+    assert convert(sources(tmp_path / "in"), tmp_path / "out", [config]) == [file]
+    assert contents(tmp_path / "out") == before
+
+
+def test_integers_that_floats_cannot_hold_stay(tmp_path: Path) -> None:
+    write_modularity(tmp_path / "in", [("ast__For", 2**60, 0), ("ast__If", 2**60 + 1, 2)])
+    (file,) = convert(sources(tmp_path / "in"), tmp_path / "out", [MIRROR.configs["modularity_scores"]])
+    assert pq.read_table(file.path)["p=0.0"].to_pylist() == [2**60, 2**60 + 1]
+
+
+def test_one_split_with_neighbours_changes_all_splits(tmp_path: Path) -> None:
+    """Splits of a config have one schema, and stock `datasets` refuses others."""
+    atlas = write_atlas(tmp_path / "in", width=24, n_layers=2, mirror="csp-atlas-mini", n_prompts=4, n_checkers=4)
+    files = convert(Sources(mirror=atlas.mirror, data_root=atlas.folder), tmp_path, [atlas.mirror.configs[MASKS]])
+    assert [file.schema.field("layer").type for file in files] == [pa.float64()] * 2
+    assert files[0].floats == files[1].floats
+    assert "layer" in files[0].floats
+
+
+def test_a_config_without_text_gets_its_name(atlas: Atlas, converted: Path) -> None:
+    """The viewer's search refuses a split in which no column is text."""
+    table = pq.read_table(converted / "summary" / "train-00000-of-00001.parquet")
+    assert table["config"].unique().to_pylist() == ["summary"]
+    expected = read_csv(atlas.folder / "14_summary.csv", table.schema.remove(table.schema.get_field_index("config")))
+    assert table.drop_columns("config").to_pylist() == expected.to_pylist()
+
+
+def test_splits_without_rows_are_left_out(atlas: Atlas, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The viewer fails on them; nobody should have to find out why they are not there."""
+    caplog.set_level("INFO")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copyfile(atlas.folder / MIRROR.configs[MASKS].file, folder / MIRROR.configs[MASKS].file)
+    with h5py.File(folder / MIRROR.configs[MASKS].file, "r+") as file:
+        for layer in range(8):
+            group = file[f"universal_masks/layer_{layer}"]
+            for name in list(group):
+                del group[name]
+    (folder / "token_independence_no_keyword.csv").write_text("object,status\n")
+    configs = [MIRROR.configs[MASKS], MIRROR.configs["token_independence_no_keyword"]]
+    files = convert(sources(folder), tmp_path / "out", configs)
+    assert [(file.config, file.split) for file in files] == [(MASKS, "pair")]
+    assert f"{MASKS}: left out, because there are no rows: universal" in caplog.text
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"Left out, because there are no rows: `token_independence_no_keyword`, `{MASKS}` `universal`." in card
+    assert [finding for finding in check_viewer(tmp_path / "out") if finding.level == "error"] == []
+
+
+def test_originals_are_copied_beside_the_configs(tmp_path: Path) -> None:
+    atlas = write_atlas(tmp_path / "in", width=24, n_layers=2, mirror="csp-atlas-mini", n_prompts=4, n_checkers=4)
+    config = atlas.mirror.configs["summary"]
+    for _ in range(2):
+        convert(Sources(mirror=atlas.mirror, data_root=atlas.folder), tmp_path / "out", [config], originals=True)
+    # A CSV file says that it is not published data in the record beside it only.
+    expected = {name: (atlas.folder / name).read_bytes() for name in (config.file, f"{config.file}.provenance.json")}
+    assert contents(tmp_path / "out" / "raw") == expected
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_damaged_file_is_named_and_the_others_stay(atlas: Atlas, tmp_path: Path, jobs: int) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copyfile(atlas.folder / "14_summary.csv", folder / "14_summary.csv")
+    damaged = folder / "11B_checker_prompts.parquet"
+    damaged.write_bytes((atlas.folder / damaged.name).read_bytes()[:-100])
+    configs = [MIRROR.configs["summary"], MIRROR.configs["checker_prompts"]]
+    with pytest.raises(FormatError) as caught:
+        convert(sources(folder), tmp_path / "out", configs, jobs=jobs)
+    assert caught.value.file == str(damaged)
+    assert not list((tmp_path / "out").glob(".*"))
+    assert not (tmp_path / "out" / "checker_prompts").exists()
+    damaged.write_bytes((atlas.folder / damaged.name).read_bytes())
+    assert [file.config for file in convert(sources(folder), tmp_path / "out", configs, jobs=jobs)] == [
+        "summary",
+        "checker_prompts",
+    ]
+
+
+def test_a_part_that_is_missing_is_an_error(atlas: Atlas, tmp_path: Path) -> None:
+    (file,) = convert(sources(atlas.folder), tmp_path, [MIRROR.configs["summary"]])
+    file.path.rename(file.path.with_name("train-00000-of-00002.parquet"))
+    with pytest.raises(SchemaError, match="does not hold one whole conversion"):
+        convert(sources(atlas.folder), tmp_path, [MIRROR.configs["summary"]])

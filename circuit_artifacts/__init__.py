@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load_dataset", "override_hdf5", "register", "restore_hdf5", "unregister"]
 
 __version__ = importlib.metadata.version("circuit-artifacts")
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _LAZY = {"load_dataset": "circuit_artifacts.loading"}
 _SUBMODULES = {"catalog", "csp_atlas", "sources"}

@@ -93,7 +93,7 @@ class ArtifactBuilder(ShowsOwnErrors, datasets.ArrowBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         streaming = bool(getattr(dl_manager, "is_streaming", False))
-        file = locating.locate(self.MIRROR, self.config, self._readers, token=self.token, streaming=streaming)
+        file: Any = locating.locate(self.MIRROR, self.config, self._readers, token=self.token, streaming=streaming)
         self._schemas = {name: reader.schema(file) for name, reader in self._readers.items()}
         return [
             datasets.SplitGenerator(name=name, gen_kwargs={"split": name, "file": file, "shards": reader.shards(file)})

@@ -1,12 +1,14 @@
 """Tables of files that nobody has declared: their columns are those of the file, their types those of its values.
 
 Types that `datasets` does not have become the nearest that it has. Text of CSV and JSON stays text: dates are not
-guessed, ``null`` and ``NA`` are words, and whole numbers that no integer column can hold keep all their digits.
+guessed, ``null`` and ``NA`` are words, and whole numbers that no integer column can hold stay text in CSV and are
+refused in JSON, which has no text for them.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import reduce
@@ -28,6 +30,7 @@ _BLOCK_BYTES = 8 << 20
 _BUFFER_BYTES = 1 << 20
 _TRUTH = pa.array(["true", "false", "True", "False", "TRUE", "FALSE"])
 _LONG_NUMBER = r"^[+-]?\d{19,}$"
+_LONG_JSON_NUMBER = re.compile(rb"[:\[,]\s*(-?\d{19,4000})\s*[,}\]]")
 
 
 class InferredTable(ABC):
@@ -100,6 +103,8 @@ class JsonLines(InferredTable):
             yield _read_json(path, block, schema).select(schema.names)
 
     def _infer(self, path: Path) -> pa.Schema:
+        for block in _blocks(path):
+            _refuse_huge_numbers(path, block)
         schemas = (_without_times(_read_json(path, block).schema) for block in _blocks(path))
         try:
             united = reduce(lambda a, b: pa.unify_schemas([a, b], promote_options="permissive"), schemas, pa.schema([]))
@@ -176,6 +181,25 @@ def _read_json(path: Path, block: bytes, schema: pa.Schema | None = None) -> pa.
         )
     except pa.ArrowException as error:
         raise _unreadable(path, error) from error
+
+
+def _refuse_huge_numbers(path: Path, block: bytes) -> None:
+    """Refuse whole numbers that only a float could hold, which is how Arrow would read them.
+
+    Raises:
+        SchemaError: there is one.
+    """
+    for match in _LONG_JSON_NUMBER.finditer(block):
+        if not -(2**63) <= int(match[1]) < 2**63 and _holds_integer(block, match):
+            problem, expected = "a whole number does not fit into a column of integers", "64 bits"
+            found = match[1].decode()[:40]
+            raise SchemaError(problem, file=path, found=found, expected=expected, remedy="Write it as text.")
+
+
+def _holds_integer(block: bytes, match: re.Match[bytes]) -> bool:
+    """Whether what looks like a number is one, and no part of a text: quotes before it in its line come in pairs."""
+    line = block[block.rfind(b"\n", 0, match.start()) + 1 : match.start(1)]
+    return re.sub(rb"\\.", b"", line).count(b'"') % 2 == 0
 
 
 def _open_parquet(path: Path) -> pq.ParquetFile:

@@ -221,7 +221,7 @@ def _batches(
     row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=1)
     rows = max(1, min(most, _BATCH_BYTES // max(1, row_bytes)))
     try:
-        with pq.ParquetFile(footer.path, buffer_size=_BUFFER_BYTES) as file:
+        with pq.ParquetFile(footer.path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             yield from file.iter_batches(rows, row_groups=row_groups, columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         problem = f"this parquet file is damaged: {error}"

@@ -154,3 +154,14 @@ def test_hdf5_keeps_its_attributes(tmp_path: Path) -> None:
     rows = read(HDF5Table, tmp_path / "x.h5").to_pylist()
     assert [row["values"] for row in rows] == [0.0, 1.0, 2.0]
     assert json.loads(rows[0]["attrs"]) == {"/": {"who": "me"}}
+
+
+def test_json_lines_with_numbers_that_only_a_float_could_hold_are_refused(tmp_path: Path) -> None:
+    # Holds down: 9223372036854775809 read as 9223372036854775808.0.
+    held = [{"a": 2**63 - 1, "b": "[99999999999999999999]"}, {"a": -(2**63), "b": '\\",99999999999999999999]'}]
+    path = write(tmp_path / "x.jsonl", "\n".join(map(json.dumps, held)))
+    assert read(JsonLines, path).to_pylist() == held
+    for row in ({"a": 2**63 + 1}, {"a": [1, -(2**64)]}, {"x": {"a": 10**30}}):
+        path = write(tmp_path / "x.jsonl", json.dumps(row) + "\n")
+        with pytest.raises(SchemaError, match=r"x\.jsonl: a whole number does not fit"):
+            read(JsonLines, path)

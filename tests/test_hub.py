@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle  # noqa: TID251 - only to see that files can be sent to workers
+import re
 from pathlib import Path
 
 import pytest
@@ -122,9 +123,9 @@ def test_a_busy_hub_is_given_the_time_it_asks_for(
         (Fault("status", status=404), "the repository has no such file"),
         (Fault("status", status=401, methods=("HEAD", "GET")), "hf auth login"),
         (Fault("status", status=403, methods=("HEAD", "GET")), "gated"),
-        (Fault("status", status=500), "the Hub failed 5 time(s)"),
+        (Fault("status", status=500), r"the Hub failed \d time"),
         (Fault("corrupt"), "does not have the hash"),
-        (Fault("short", after_bytes=1000), "the Hub failed 5 time(s)"),
+        (Fault("short", after_bytes=1000), r"the Hub failed \d time"),
     ],
     ids=lambda value: f"{value.kind}-{value.status}" if isinstance(value, Fault) else "",
 )
@@ -134,7 +135,7 @@ def test_a_lasting_failure_is_one_error_that_says_where(
     hub.fail(fault)
     with pytest.raises(SourceError) as caught:
         client.download(FILE)
-    assert words in str(caught.value)
+    assert re.search(words, str(caught.value))
     assert f"hf://datasets/{REPOSITORY}@main/masks.h5" in str(caught.value)
     assert client.cached(FILE) is None  # nothing damaged stays where others would trust it
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
-from math import inf
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +16,7 @@ from circuit_artifacts.viewer.types import storage_type, takes
 __all__ = ["CONFIG_RULES", "DATASET_RULES", "READABLE", "RULES"]
 
 _MAX_FILES = 10_000
-_GOOD_GROUP_BYTES, _MAX_GROUP_BYTES = 100_000_000, 300_000_000
+_MAX_GROUP_BYTES = 100_000_000
 _CHUNKING_KEY = b"use_content_defined_chunking"
 
 
@@ -61,14 +59,13 @@ def _holds_fixed_binary(type_: pa.DataType) -> bool:
     return pa.types.is_fixed_size_binary(type_) or any(map(_holds_fixed_binary, inner))
 
 
-def _groups(split: Split, least: float, most: float) -> Iterator[SchemaError]:
-    """Row groups whose compressed bytes are above one bound and not above another."""
+def _groups(split: Split) -> Iterator[SchemaError]:
     for name, footer in split.footers.items():
         for index in range(footer.metadata.num_row_groups):
             size = compressed_bytes(footer.metadata.row_group(index))
-            if least < size <= most:
+            if size > _MAX_GROUP_BYTES:
                 problem, found = "a row group is large", f"{size / 1e6:,.0f} MB compressed"
-                expected, remedy = f"<= {least / 1e6:,.0f} MB", "Write it with fewer rows per row group."
+                expected, remedy = f"<= {_MAX_GROUP_BYTES / 1e6:,.0f} MB", "Write it with fewer rows per row group."
                 yield SchemaError(
                     problem, file=name, where=f"row group {index}", found=found, expected=expected, remedy=remedy
                 )
@@ -121,16 +118,8 @@ RULES: tuple[Rule[Split], ...] = (
     Rule("error", "file count", "the viewer splits the folder, and links to it break", _count),
     Rule("error", "empty split", "preview and statistics fail", _rows),
     Rule("error", "column type", "the config fails", _types),
-    Rule(
-        "error",
-        "row group",
-        "a page that needs more than 300 MB of a row group is refused",
-        partial(_groups, least=_MAX_GROUP_BYTES, most=inf),
-    ),
-    Rule(
-        "note", "large row group", "pages take long", partial(_groups, least=_GOOD_GROUP_BYTES, most=_MAX_GROUP_BYTES)
-    ),
-    Rule("note", "page index", "every page of the viewer then costs a whole row group", _page_index),
+    Rule("error", "row group", "pages take long, and fail where one needs more than 300 MB of it", _groups),
+    Rule("error", "page index", "every page of the viewer then costs a whole row group", _page_index),
 )
 CONFIG_RULES: tuple[Rule[Sequence[Split]], ...] = (
     Rule(

@@ -75,12 +75,12 @@ def test_command(upload: Upload, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     upload.write(rows_with([0, 1] * 10), write_page_index=False)
     assert run(monkeypatch, "check-viewer", upload.folder) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines[:3]] == ["level", "note", "error"]
-    assert lines[-1] == f"1 error(s), 1 note(s) in {upload.folder}"
+    assert [line.split("  ")[0] for line in lines[:3]] == ["level", "error", "error"]
+    assert lines[-1] == f"2 error(s), 0 note(s) in {upload.folder}"
     assert run(monkeypatch, "check-viewer", upload.folder, "--json") == 1
     rows = json.loads(capsys.readouterr().out)
     assert [(row["level"], row["rule"], row["file"], row["where"]) for row in rows] == [
-        ("note", "page index", FILE, "concept"),
+        ("error", "page index", FILE, "concept"),
         ("error", "neighbouring values", PATTERN, "x"),
     ]
 

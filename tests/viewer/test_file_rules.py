@@ -94,12 +94,7 @@ def test_types_without_a_feature(upload: Upload, type_: pa.DataType, found: str)
 
 @pytest.mark.parametrize(
     ("megabytes", "expected"),
-    [
-        (99, []),
-        (101, [("note", "large row group")]),
-        (300, [("note", "large row group")]),
-        (301, [("error", "row group")]),
-    ],
+    [(99, []), (101, [("error", "row group")]), (301, [("error", "row group")])],
 )
 def test_row_groups(
     upload: Upload, monkeypatch: pytest.MonkeyPatch, megabytes: int, expected: list[tuple[str, str]]
@@ -127,7 +122,7 @@ def test_compressed_bytes_are_those_in_the_file(upload: Upload) -> None:
 
 def test_no_page_index(upload: Upload) -> None:
     upload.write(sound(), write_page_index=False)
-    assert upload.places() == [("note", "page index", FILE, "concept")]
+    assert upload.places() == [("error", "page index", FILE, "concept")]
     assert "found 5 of 5 columns" in upload.finding().message
 
 

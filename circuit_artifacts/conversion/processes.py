@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from circuit_artifacts.errors import SourceError
@@ -34,25 +36,30 @@ def in_processes(function: Callable[[Task], Result], tasks: Sequence[Task], jobs
         yield from map(function, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_start_worker)
+    ended, alive = context.Pipe(duplex=False)  # closed when this process ends, however it ends
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(ended,))
     try:
         for future in as_completed([pool.submit(function, task) for task in tasks]):
             yield future.result()
     except BrokenProcessPool as error:
         problem = "a worker process died"
         raise SourceError(problem, found=error, remedy="Run it again with fewer jobs: what is done is kept.") from error
+    except KeyboardInterrupt:
+        alive.close()  # the workers do not wait for the end of what they are doing
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+        alive.close()
+        ended.close()
 
 
-def _start_worker() -> None:
-    # Ctrl-C reaches the workers too: they end at once and leave the message to the parent.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _start_worker(ended: Connection) -> None:
+    # Ctrl-C reaches the workers too; what it means is the parent's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(ended,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with_parent(ended: Connection) -> None:
+    with contextlib.suppress(OSError):
+        ended.poll(None)
+    os._exit(1)

@@ -164,8 +164,8 @@ def value_fields(leaves: Iterable[Leaf], file: h5py.File) -> Iterator[Leaf]:
         # The type of strings depends on whether they are all text, and a large dataset may be too large for a cell.
         if dtype not in known or "string" in dtype or size * known[dtype][1] > _LARGE:
             opened = dataset(leaf.path)
-            element = _ELEMENT_OF_ANY_LENGTH if opened.dtype.hasobject else opened.dtype.itemsize
-            known[dtype] = flat_field("value", opened), element
+            field = flat_field("value", opened)  # refuses types that have no numpy form
+            known[dtype] = field, _ELEMENT_OF_ANY_LENGTH if opened.dtype.hasobject else opened.dtype.itemsize
         field, element = known[dtype]
         yield leaf._replace(field=field, n_bytes=size * element)
 

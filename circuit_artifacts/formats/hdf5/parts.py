@@ -36,6 +36,7 @@ __all__ = [
 TABLE_BYTES = 16 << 20
 _LARGEST_CHUNK_BYTES = 256 << 20  # larger chunks are inflated again for each slice, rather than held whole
 _LEAST_BYTES_OF_DATASET = 4096
+_MOST_SPANS = 1 << 20  # a file of a few kilobytes may declare any number of rows
 _ELEMENT_OF_ANY_LENGTH = 256  # bytes, a guess
 
 
@@ -151,7 +152,11 @@ def part_of(group: Group, constants: Sequence[Constant], file: h5py.File, known:
 
 
 def spans_of(number: int, group: Group, file: h5py.File, n_pieces: int) -> list[Span]:
-    """Cut one part into pieces of at most `TABLE_BYTES` that do not cut chunks, where chunks are not too large."""
+    """Cut one part into pieces of at most `TABLE_BYTES` that do not cut chunks, where chunks are not too large.
+
+    Raises:
+        SchemaError: the number of rows is absurd.
+    """
     dataset = opener(file)
     if group.whole or not group.n_rows:
         size = sum(leaf.storage_bytes for leaf in group.leaves)
@@ -170,6 +175,10 @@ def spans_of(number: int, group: Group, file: h5py.File, n_pieces: int) -> list[
         step -= step % chunk_rows
     elif chunk_rows * row_bytes <= _LARGEST_CHUNK_BYTES:
         step = chunk_rows
+    if group.n_rows > step * _MOST_SPANS:
+        problem = "more rows are declared than can be read"
+        expected = f"at most {_MOST_SPANS:,} pieces of {step:,} rows"
+        raise SchemaError(problem, file=file.filename, where=group.path, found=f"{group.n_rows:,}", expected=expected)
     starts = range(0, group.n_rows, step)
     return [Span(number, start, min(start + step, group.n_rows), step * row_bytes) for start in starts]
 

@@ -100,6 +100,15 @@ def test_tables_are_cut_between_chunks(write: Write, monkeypatch: pytest.MonkeyP
     assert pa.concat_tables(tables)["x"].to_pylist() == list(range(2000))
 
 
+def test_absurd_numbers_of_rows_are_refused_at_once(write: Write) -> None:
+    # Holds down: a file of two kilobytes that took all memory, for a list of the pieces it declares.
+    path = write("x.h5", {})
+    with h5py.File(path, "a") as file:
+        file.create_dataset("x", (1 << 60,), "i1", chunks=(1 << 20,))
+    with pytest.raises(SchemaError, match=r"x\.h5:/: more rows are declared than can be read"):
+        rows(path)
+
+
 def test_columns_nested_too_deep_for_arrow_become_leaves(write: Write) -> None:
     path = write("x.h5", {"g/" * 40 + "x": [1, 2]})
     with pytest.raises(SchemaError, match="nested"):

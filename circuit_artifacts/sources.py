@@ -409,10 +409,13 @@ class Sources:
 
     def _download(self, plan: Plan) -> None:
         """Have one file in the Hub cache, or note why it is not to be had."""
+        files = [self._hub_file(repository, plan.config) for repository in self.mirror.repositories]
+        if plan.repository:
+            files = [file for file in files if file.repository == plan.repository]
         reasons = []
-        for repository in (plan.repository,) if plan.repository else self.mirror.repositories:
+        for file in sorted(files, key=lambda file: hub.cached(file) is None):  # what was prefetched first
             try:
-                hub.download(self._hub_file(repository, plan.config))
+                hub.download(file)
             except SourceError as error:
                 reasons.append(f"the Hub: {error}")
             else:

@@ -89,6 +89,13 @@ def test_the_second_repository(hub: LoopbackHub, files: dict[str, Path]) -> None
     assert f"Hub cache of {SECOND}" in Sources(mirror=MIRROR).plan(MASKS).source
 
 
+def test_files_of_the_second_repository_are_not_asked_for_one_by_one(hub: LoopbackHub, files: dict[str, Path]) -> None:
+    hub.add_repository(SECOND, only(files, MASKS, TABLE))
+    Sources(mirror=MIRROR).fetch(MASKS, TABLE)
+    assert not [request for request in hub.requests if FIRST in request.path and request.file]
+    assert len(hub.requests) <= 1 + 2 + 2 * 2
+
+
 def test_a_pinned_revision_stays(hub: LoopbackHub, files: dict[str, Path]) -> None:
     old = hub.add_repository(FIRST, only(files, TABLE))
     hub.commit(FIRST, {TABLE.file: b"target\n"})

@@ -253,7 +253,8 @@ class Sources:
         if config.file in self._refused:
             yield from self._refused[config.file]
         elif reason := hub.offline_reason():
-            yield f"the Hub: not asked, because {reason}"
+            places = " and ".join(self.mirror.repositories)
+            yield f"the Hub, {places} at {self.revision or 'main'}: not asked, because {reason}"
         else:
             fingerprint = _digest("hub", *self.mirror.repositories, self.revision or "main", config.file)
             source = f"the Hub, {self.mirror.repositories[0]}"

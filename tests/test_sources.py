@@ -96,7 +96,9 @@ def test_offline_switches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     assert offline_reason() == "HF_DATASETS_OFFLINE is set"
-    assert "HF_DATASETS_OFFLINE" in " ".join(Sources(mirror=MIRROR).plan(MASKS).attempts)
+    places = "piotrwilam/CSP-Atlas and piotrwilam/AtlasCSP at v1"
+    said = f"the Hub, {places}: not asked, because HF_DATASETS_OFFLINE is set"
+    assert said in Sources(mirror=MIRROR, revision="v1").plan(MASKS).attempts
 
 
 def test_a_regenerated_folder_is_never_completed_from_the_hub(small: Atlas, folder: Path, hub: LoopbackHub) -> None:

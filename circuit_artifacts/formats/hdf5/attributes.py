@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import h5py
@@ -19,8 +18,8 @@ from h5py import h5a, h5t
 from circuit_artifacts.errors import CircuitArtifactsError
 from circuit_artifacts.formats.hdf5.elements import element_of
 from circuit_artifacts.formats.hdf5.grouping import printable
-from circuit_artifacts.formats.hdf5.objects import located
-from circuit_artifacts.formats.hdf5.streams import NamedStream, largest_read
+from circuit_artifacts.formats.hdf5.objects import located, path_in_file
+from circuit_artifacts.formats.hdf5.streams import largest_read
 
 __all__ = ["LARGEST_ATTRIBUTE", "attributes_json", "read_attributes"]
 
@@ -38,9 +37,10 @@ def read_attributes(owner: _Owner) -> dict[str, Any]:
         object reference the path of its target.
 
     Raises:
-        FormatError: an attribute cannot be read, or is larger than `LARGEST_ATTRIBUTE`.
+        FormatError: an attribute cannot be read, or is larger than `LARGEST_ATTRIBUTE` (checked in files from
+            `open_hdf5`).
     """
-    return _read_each(owner, lambda bounded, name: _python_value(bounded.attrs[name], owner.file))
+    return _read_each(owner, lambda name: _python_value(owner.attrs[name], owner.file))
 
 
 def attributes_json(owner: _Owner) -> str:
@@ -52,26 +52,29 @@ def attributes_json(owner: _Owner) -> str:
         bytes that are not UTF-8 as ``{"base64": "..."}``. NaN and infinity are null: JSON has neither.
 
     Raises:
-        FormatError: an attribute cannot be read, or is larger than `LARGEST_ATTRIBUTE`.
+        FormatError: an attribute cannot be read, or is larger than `LARGEST_ATTRIBUTE` (checked in files from
+            `open_hdf5`).
         SchemaError: an attribute's type has no Arrow form, or an enum's code no label.
     """
-    found = {printable(name): value for name, value in _read_each(owner, partial(_json_value, file=owner.file)).items()}
+    found = {printable(name): value for name, value in _read_each(owner, partial(_json_value, owner)).items()}
     return json.dumps(found, ensure_ascii=False, allow_nan=False)
 
 
-def _read_each(owner: _Owner, read: Callable[[_Owner, bytes], Any]) -> dict[str, Any]:
+def _read_each(owner: _Owner, read: Callable[[bytes], Any]) -> dict[str, Any]:
     with located(owner):
         if not h5a.get_num_attrs(owner.id):
             return {}
     names: list[bytes] = []
     found = {}
-    with _bounded(owner) as bounded:
+    # An attribute is as large as the bytes that hold it, in the object's header or in a heap, and the library reads
+    # either in one piece.
+    with largest_read(LARGEST_ATTRIBUTE):
         with _named(owner, "@"):
-            h5a.iterate(bounded.id, names.append)
+            h5a.iterate(owner.id, names.append)
         for encoded in sorted(names):
             name = encoded.decode("utf-8", "surrogateescape")
             with _named(owner, f"@{name}"):
-                found[name] = read(bounded, encoded)
+                found[name] = read(encoded)
     return found
 
 
@@ -81,24 +84,8 @@ def _named(owner: _Owner, attribute: str) -> Iterator[None]:
         with located(owner):
             yield
     except CircuitArtifactsError as error:
-        error.file, error.where = owner.file.filename, f"{owner.name}{attribute}"
+        error.file, error.where = owner.file.filename, f"{path_in_file(owner)}{attribute}"
         raise
-
-
-@contextlib.contextmanager
-def _bounded(owner: _Owner) -> Iterator[_Owner]:
-    """The same object, in a file that refuses reads of more than `LARGEST_ATTRIBUTE`.
-
-    An attribute is as large as the bytes that hold it, in the object's header or in a heap, and the library reads
-    either in one piece. So a small file holds no large one, and of a large file the pieces have to be watched.
-    """
-    file = owner.file
-    with largest_read(LARGEST_ATTRIBUTE), contextlib.ExitStack() as stack:
-        if file.driver == "sec2" and file.mode == "r" and file.id.get_filesize() > LARGEST_ATTRIBUTE:
-            stream = stack.enter_context(Path(file.filename).open("rb"))
-            file = stack.enter_context(h5py.File(NamedStream(stream, file.filename), "r"))
-            owner = file[owner.name.encode("utf-8", "surrogateescape")]
-        yield owner
 
 
 def _python_value(value: Any, file: h5py.File) -> Any:
@@ -119,14 +106,14 @@ def _python_value(value: Any, file: h5py.File) -> Any:
     return value
 
 
-def _json_value(owner: _Owner, name: bytes, file: h5py.File) -> Any:
+def _json_value(owner: _Owner, name: bytes) -> Any:
     attribute = h5a.open(owner.id, name)
     if attribute.shape is None:
         return None
     dtype = attribute.dtype
     array = np.zeros((*attribute.shape, *dtype.shape), dtype.base)
     attribute.read(array, mtype=h5t.py_create(dtype))
-    elements = element_of(dtype, file, enums="labels").convert(array.reshape(-1, *dtype.shape)).to_pylist()
+    elements = element_of(dtype, owner.file, enums="labels").convert(array.reshape(-1, *dtype.shape)).to_pylist()
     values = np.fromiter((_plain(element) for element in elements), object, len(elements))
     return values.reshape(attribute.shape).tolist()
 

@@ -25,6 +25,8 @@ from h5py import h5d, h5z
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from circuit_artifacts.formats.hdf5.streams import stream_of
+
 __all__ = ["map_file", "read_alike"]
 
 _LAYOUT, _CONTINUATION, _MODIFICATION_TIME = 0x08, 0x10, 0x12  # header messages
@@ -58,18 +60,19 @@ def map_file(file: h5py.File) -> NDArray[np.uint8] | None:
         uint8 (n_bytes,), read only; None where the bytes on disk are not known to be the whole truth or to be laid out
         as this module expects, and every dataset has to be read by the library.
     """
-    read_only = file.driver == "sec2" and file.mode == "r" and not file.swmr_mode and os.name == "posix"
+    stream = stream_of(file)
     # A user block shifts all addresses, for which versions of the library have different conventions.
     if (
-        not read_only
+        stream is None
+        or os.name != "posix"
         or file.userblock_size
         or sys.byteorder != "little"
         or file.id.get_create_plist().get_sizes() != (8, 8)
     ):
         return None
     try:
-        content = mmap.mmap(file.id.get_vfd_handle(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError, NotImplementedError):
+        content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):
         return None
     return np.frombuffer(content, np.uint8)
 

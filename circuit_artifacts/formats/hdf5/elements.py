@@ -17,8 +17,9 @@ import pyarrow as pa
 from h5py import h5o, h5r
 from numpy.typing import NDArray
 
-from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.errors import CircuitArtifactsError, SchemaError
 from circuit_artifacts.formats.hdf5.grouping import printable
+from circuit_artifacts.formats.hdf5.streams import file_number
 from circuit_artifacts.formats.hdf5.tree import walk
 
 __all__ = ["Element", "element_of", "empty_array", "labelled_field", "lossy_members"]
@@ -195,7 +196,9 @@ def _compound(members: Mapping[str, Element]) -> Element:
 
 def _enum(dtype: np.dtype[Any], codes: Mapping[str, int], *, as_codes: bool) -> Element:
     integers = _plain(dtype)
-    labels, known = zip(*sorted(codes.items(), key=lambda member: member[1]), strict=True)
+    names, known = zip(*sorted(codes.items(), key=lambda member: member[1]), strict=True)
+    # A name that is not UTF-8 comes as bytes.
+    labels = tuple(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name for name in names)
     known_codes = np.array(known, dtype.newbyteorder("="))
 
     def positions(array: Array) -> Array:
@@ -222,17 +225,19 @@ def _target_address(reference: h5py.Reference, file: h5py.File) -> int | None:
     """Where the header of the target is; None for a null reference, and for one whose target was deleted."""
     try:
         return int(h5o.get_info(h5r.dereference(reference, file.id)).addr) if reference else None
+    except CircuitArtifactsError:
+        raise
     except _LIBRARY_ERRORS:
         return None
 
 
 _paths_of_file: dict[int, dict[int, str]] = {}
-"""Of the file asked about last. The HDF5 library numbers files as it opens them, and uses no number twice."""
+"""Of the file asked about last, by its number."""
 
 
 def _paths_by_address(file: h5py.File) -> dict[int, str]:
     """Every object's own path. HDF5 can name a target, too, but looks through the whole file for each."""
-    number = int(h5o.get_info(file.id).fileno)
+    number = file_number(file)
     paths = _paths_of_file.get(number)
     if paths is None:
         # Of several paths the first counts, which is why it is entered last; links and repeats have a target.

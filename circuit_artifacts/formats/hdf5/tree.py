@@ -24,6 +24,7 @@ __all__ = ["Kind", "Node", "Tree", "natural_order", "type_text", "walk"]
 Kind = Literal["group", "dataset", "type", "dangling link", "external link", "repeated"]
 
 _MOST_PATHS = 1_000_000
+_MOST_CHARACTERS = 512 << 20  # of all paths together
 _DEEPEST = 256
 _MAX_SOFT_LINKS = 16  # as many as the HDF5 library follows for one path
 
@@ -89,7 +90,8 @@ def walk(file: h5py.File) -> Tree:
 
     Raises:
         FormatError: the file is damaged, or holds names that no program could have written.
-        SchemaError: more than a million paths, or groups nested more than 256 deep: made to fill the memory.
+        SchemaError: more than a million paths, half a billion characters of them, or groups nested more than 256 deep:
+            made to fill the memory.
     """
     with located(file):
         root = h5o.get_info(file["/"].id).addr
@@ -217,14 +219,9 @@ class _Place(NamedTuple):
 
 def _unfold(file: h5py.File, objects: Mapping[int, _Object], root: int) -> Iterator[Node]:
     pending = [_Place("/", h5l.TYPE_HARD, root, ())]
-    n_paths = 0
+    n_paths, n_characters = 1, 1
     while pending:
         place = pending.pop()
-        n_paths += 1
-        if n_paths > _MOST_PATHS or len(place.groups) > _DEEPEST:
-            problem = "too many or too deeply nested paths"
-            expected = f"at most {_MOST_PATHS} paths, {_DEEPEST} levels deep"
-            raise SchemaError(problem, file=file.filename, where=place.path[:80], expected=expected)
         path, groups = place.path, place.groups
         if place.kind not in {h5l.TYPE_HARD, h5l.TYPE_SOFT}:
             yield Node(path, "external link", place.target)
@@ -249,8 +246,16 @@ def _unfold(file: h5py.File, objects: Mapping[int, _Object], root: int) -> Itera
             found.foreign,
             address,
         )
+        if not found.links:
+            continue
         prefix = path.rstrip("/")
         inside = (*groups, address)
+        n_paths += len(found.links)
+        n_characters += sum(len(prefix) + 1 + len(name) for name in found.links)
+        if n_paths > _MOST_PATHS or n_characters > _MOST_CHARACTERS or len(inside) > _DEEPEST:
+            problem = "too many, too long or too deeply nested paths"
+            expected = f"at most {_MOST_PATHS} paths, {_MOST_CHARACTERS} characters, {_DEEPEST} levels deep"
+            raise SchemaError(problem, file=file.filename, where=path[:80], expected=expected)
         links = list(found.links.items())[::-1]
         pending += [_Place(f"{prefix}/{name}", kind, target, inside) for name, (kind, target) in links]
 

@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 
 from circuit_artifacts.errors import CircuitArtifactsError, FormatError, SchemaError
 from circuit_artifacts.formats.hdf5.elements import Element, element_of, empty_array, labelled_field, lossy_members
-from circuit_artifacts.formats.hdf5.objects import located, refuse_foreign_storage
+from circuit_artifacts.formats.hdf5.objects import located, path_in_file, refuse_foreign_storage
+from circuit_artifacts.formats.hdf5.stored import refuse_short_chunks
 
 __all__ = ["cell_field", "flat_field", "read_cells", "read_flat"]
 
@@ -178,6 +179,7 @@ def _element(dataset: h5py.Dataset) -> Element:
 
 def _elements(dataset: h5py.Dataset, rows: slice | None = None) -> NDArray[Any]:
     """Read elements in C order: (n, *subarray shape)."""
+    refuse_short_chunks(dataset, rows)
     array: NDArray[Any] = dataset[...] if rows is None else dataset[rows]
     return array.reshape(-1, *dataset.dtype.shape)
 
@@ -232,8 +234,8 @@ def _refuse_large_cells(dataset: h5py.Dataset, axes: tuple[int, ...]) -> None:
 
 def _warn_of_lost_digits(dataset: h5py.Dataset) -> None:
     if any(lossy_members(dataset.dtype)):
-        text = f"{dataset.file.filename}:{dataset.name}: extended precision ({dataset.dtype}) is rounded to float64"
-        warnings.warn(text, stacklevel=3)
+        where = f"{dataset.file.filename}:{path_in_file(dataset)}"
+        warnings.warn(f"{where}: extended precision ({dataset.dtype}) is rounded to float64", stacklevel=3)
 
 
 @contextlib.contextmanager
@@ -243,7 +245,6 @@ def _reading(dataset: h5py.Dataset) -> Iterator[None]:
         with located(dataset):
             yield
     except CircuitArtifactsError as error:
-        error.file, error.where = error.file or dataset.file.filename, error.where or dataset.name
         missing = _missing_filters(dataset) if type(error) is FormatError else []
         if not missing:
             raise

@@ -32,6 +32,7 @@ from circuit_artifacts.formats.hdf5.objects import (
     refuse_foreign_storage,
     schema_error,
 )
+from circuit_artifacts.formats.hdf5.stored import refuse_short_chunks
 
 __all__ = ["ErrorCallback", "read_scalars", "read_strings", "read_vectors"]
 
@@ -162,6 +163,7 @@ def read_strings(dataset: h5py.Dataset) -> list[str]:
         if is_text and shape is None:
             return []
         if is_text and len(shape) == 1:
+            refuse_short_chunks(dataset)
             return [value.decode() for value in dataset[...]]
     raise schema_error(dataset, "", "not a list of strings", found=f"{dtype} {shape}", expected="strings (n,)")
 
@@ -205,6 +207,7 @@ def _read_vector(group: h5py.Group, name: str, dataset: h5py.Dataset, stored: np
         # 8-bit values are read with their own type, which keeps them as they are: an enum may hold other than 0 and 1.
         memory_type = dataset.id.get_type() if stored.itemsize == 1 else h5t.py_create(stored)
         if vector.size:
+            refuse_short_chunks(dataset)
             dataset.id.read(h5s.ALL, h5s.ALL, vector, memory_type)
     return vector
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle  # noqa: TID251 - what datasets does to builders
+import resource
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from h5py import h5o
+from h5py import h5g, h5o
 
 from circuit_artifacts.errors import FormatError, SchemaError
 from circuit_artifacts.formats.hdf5 import open_hdf5, tree
@@ -140,6 +141,35 @@ def test_groups_that_multiply_are_refused(path: Path, monkeypatch: pytest.Monkey
         walk(file)
 
 
+def test_long_names_that_multiply_are_refused(path: Path) -> None:
+    """Ten groups, each ten times in the one before under long names: the paths would take hundreds of gigabytes."""
+    with h5py.File(path, "w", libver="latest") as file:
+        group: h5py.Group = file
+        for _ in range(10):
+            inner = group.create_group("0" * 20_000)
+            for number in range(1, 10):
+                group[str(number) * 20_000] = inner
+            group = inner
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with open_hdf5(path) as file, pytest.raises(SchemaError, match="too long") as caught:
+        walk(file)
+    assert (caught.value.file, len(str(caught.value)) < 500) == (str(path), True)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
+
+
+def test_no_path_is_lost_at_the_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with h5py.File(path, "w") as file:
+        file["g/x"], file["g/y"] = 1, 2
+    monkeypatch.setattr(tree, "_MOST_PATHS", 4)
+    monkeypatch.setattr(tree, "_MOST_CHARACTERS", len("/" + "/g" + "/g/x" + "/g/y"))
+    assert list(listed(path)) == ["/", "/g", "/g/x", "/g/y"]
+    for limit in ("_MOST_PATHS", "_MOST_CHARACTERS"):
+        with monkeypatch.context() as less, open_hdf5(path) as file:
+            less.setattr(tree, limit, getattr(tree, limit) - 1)
+            with pytest.raises(SchemaError, match="too many"):
+                walk(file)
+
+
 def test_groups_nested_without_end_are_refused(path: Path) -> None:
     with h5py.File(path, "w") as file:
         group = file
@@ -159,6 +189,21 @@ def test_a_damaged_object_is_named(path: Path) -> None:
     with open_hdf5(path) as file, pytest.raises(FormatError, match="group") as caught:
         walk(file)
     assert caught.value.file == str(path)
+
+
+def test_a_damaged_object_below_a_name_that_is_not_text(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.arange(1000))
+        group = h5g.create(file.id, b"group\xff")
+        group.links.create_hard(b"x", file.id, b"x")
+        address = h5o.get_info(file["x"].id).addr
+        del file["x"]
+    damaged = bytearray(path.read_bytes())
+    damaged[address : address + 16] = b"\xff" * 16
+    path.write_bytes(damaged)
+    with open_hdf5(path) as file, pytest.raises(FormatError) as caught:
+        walk(file)
+    assert caught.value.where == r"/group\xff"
 
 
 def test_numbers_in_names_are_ordered_by_value() -> None:

@@ -200,6 +200,19 @@ def test_labels_are_noted_at_the_nearest_field(path: Path) -> None:
     assert json.loads(field.type.field("color").metadata[b"labels"]) == ["RED", "BLUE"]
 
 
+@pytest.mark.parametrize(("codes", "expected"), [((0, 1), [1, 0]), ((3, 7), ["b\\xff", "a"])])
+def test_labels_that_are_not_text(path: Path, codes: tuple[int, int], expected: list[object]) -> None:
+    color = h5t.enum_create(h5t.STD_I8LE)
+    for name, code in zip((b"a", b"b\xff"), codes, strict=True):
+        color.enum_insert(name, code)
+    with h5py.File(path, "w") as file:
+        data = h5d.create(file.id, b"x", color, h5s.create_simple((2,)))
+        data.write(h5s.ALL, h5s.ALL, np.array(codes[::-1], "i1"), color)
+    field, found = read(path)
+    assert found == expected
+    assert field.metadata is None or json.loads(field.metadata[b"labels"]) == ["a", "b\\xff"]
+
+
 @pytest.mark.parametrize("dtype", [RED_BLUE, SPARSE])
 def test_code_without_a_label_is_located(path: Path, dtype: np.dtype[Any]) -> None:
     with h5py.File(path, "w") as file:

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from circuit_artifacts.atomic import atomic_path
-from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.errors import CircuitArtifactsError, SchemaError
+from circuit_artifacts.formats.hdf5 import open_hdf5, read_attributes
 from circuit_artifacts.remote import Location
 from circuit_artifacts.schemas.common import ArtifactModel
 
@@ -150,12 +150,12 @@ def _embedded(path: Path) -> str | None:
     """The record inside a file; None too for a broken file, whose reader will say what is wrong with it."""
     try:
         if path.suffix == ".h5":
-            with h5py.File(path, "r", locking=False) as file:
-                text = file.attrs.get(KEY)
+            with open_hdf5(path) as file:
+                text = read_attributes(file).get(KEY)
                 return text if isinstance(text, str) else None
         if path.suffix == ".parquet":
             value = (pq.read_schema(path).metadata or {}).get(KEY.encode())
             return value.decode() if value is not None else None
-    except (OSError, pa.ArrowInvalid):
+    except (CircuitArtifactsError, OSError, pa.ArrowInvalid):
         return None
     return None

@@ -14,9 +14,10 @@ from typing import IO, Any
 
 from circuit_artifacts.errors import CircuitArtifactsError, FormatError
 
-__all__ = ["Call", "Global", "Pairs", "PersistentId", "Pickle", "read_pickle"]
+__all__ = ["MOST_OPCODES", "Call", "Global", "Pairs", "PersistentId", "Pickle", "read_pickle"]
 
-_MOST_OPCODES = 4_000_000
+MOST_OPCODES = 4_000_000
+"""Where reading stops, unless the caller says otherwise."""
 _LITERALS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _BROKEN = (ValueError, TypeError, LookupError, OverflowError, AttributeError, StopIteration)
 
@@ -74,20 +75,25 @@ class Pickle:
         value: made of literals, lists, tuples and the classes of this module. It may contain itself.
         globals: every name, in the order of first use.
         kept_elsewhere: every reference to what is not in the pickle.
-        complete: False if reading stopped at four million opcodes; the rest is then what was met before.
+        objects: every call and dictionary that loading would make, also those that are no part of the value.
+        complete: False if reading stopped for the number of opcodes; the rest is then what was met before.
     """
 
     value: Any
     globals: tuple[str, ...]
     kept_elsewhere: tuple[PersistentId, ...]
+    objects: tuple[Call | Pairs, ...]
     complete: bool
 
 
-def read_pickle(stream: IO[bytes], *, file: object = None, where: object = None) -> Pickle:
+def read_pickle(
+    stream: IO[bytes], *, most_opcodes: int = MOST_OPCODES, file: object = None, where: object = None
+) -> Pickle:
     """Read one pickle from a stream; the stream is left behind it.
 
     Args:
         stream: in memory, or bounded (`circuit_artifacts.formats.bounded`): an opcode may ask for any number of bytes.
+        most_opcodes: where to stop.
         file: name for messages.
         where: member of an archive, for messages.
 
@@ -98,11 +104,12 @@ def read_pickle(stream: IO[bytes], *, file: object = None, where: object = None)
     complete = True
     try:
         for count, (opcode, argument, _position) in enumerate(pickletools.genops(stream)):
-            if count == _MOST_OPCODES:
+            if count == most_opcodes:
                 complete = False
                 break
             machine.run(opcode.name, argument)
-        return Pickle(machine.bottom(), tuple(machine.globals), tuple(machine.kept_elsewhere), complete)
+        names, references, objects = tuple(machine.globals), tuple(machine.kept_elsewhere), tuple(machine.objects)
+        return Pickle(machine.bottom(), names, references, objects, complete)
     except CircuitArtifactsError:
         raise
     except _BROKEN as error:
@@ -117,6 +124,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.globals: dict[str, None] = {}
         self.kept_elsewhere: list[PersistentId] = []
+        self.objects: list[Call | Pairs] = []
         self._memo: dict[int, Any] = {}
         self._marked: list[list[Any]] = []
         """Stacks that lie below the marks."""
@@ -166,7 +174,7 @@ class _Machine:
         self.stack.append([])
 
     def empty_dictionary(self, _argument: Any) -> None:
-        self.stack.append(Pairs())
+        self._push_object(Pairs())
 
     def list_(self, _argument: Any) -> None:
         members = self.to_mark()
@@ -174,7 +182,7 @@ class _Machine:
 
     def dictionary(self, _argument: Any) -> None:
         members = self.to_mark()
-        self.stack.append(Pairs(_paired(members)))
+        self._push_object(Pairs(_paired(members)))
 
     def tuple_(self, _argument: Any) -> None:
         members = self.to_mark()
@@ -215,31 +223,38 @@ class _Machine:
 
     def call(self, _argument: Any) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        self.stack.append(Call(function, arguments))
+        self._push_object(Call(function, arguments))
 
     def call_with_keywords(self, _argument: Any) -> None:
         keywords, arguments, function = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self.stack.append(Call(function, (arguments, keywords)))
+        self._push_object(Call(function, (arguments, keywords)))
 
     def call_named(self, argument: str) -> None:
         members = self.to_mark()
         self.name(argument)
-        self.stack.append(Call(self.stack.pop(), tuple(members)))
+        self._push_object(Call(self.stack.pop(), tuple(members)))
 
     def call_marked(self, _argument: Any) -> None:
         function, *members = self.to_mark()
-        self.stack.append(Call(function, tuple(members)))
+        self._push_object(Call(function, tuple(members)))
 
     def build(self, _argument: Any) -> None:
         state = self.stack.pop()
-        if isinstance(self.stack[-1], Call):
-            self.stack[-1].state = state
+        call = self.stack[-1]
+        if not isinstance(call, Call) or call.state is not None:  # which no writer of pickles does
+            problem = "a state is set on what cannot have one, or has one already"
+            raise ValueError(problem)
+        call.state = state
 
     def _members(self) -> list[Any]:
         """What is appended to: the list on the stack, or the members of the call there."""
         top = self.stack[-1]
         members: list[Any] = top if isinstance(top, list) else top.members
         return members
+
+    def _push_object(self, made: Call | Pairs) -> None:
+        self.objects.append(made)
+        self.stack.append(made)
 
     def _push_global(self, name: str) -> None:
         self.globals[name] = None

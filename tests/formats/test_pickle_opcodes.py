@@ -112,9 +112,19 @@ def test_a_name_that_is_computed_does_not_hide() -> None:
     assert found.globals == ("_x.y", "a name that the file computes")
 
 
-def test_reading_stops_after_many_opcodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickle_opcodes, "_MOST_OPCODES", 5000)
-    found = read({"first": 1, "numbers": [float(number) for number in range(10_000)]})
+def test_what_is_made_and_dropped_is_kept_too() -> None:
+    """`os.getcwd()` and a dictionary are made and thrown away before the value is."""
+    found = read_pickle(io.BytesIO(b"cos\ngetcwd\n)R0}K\x01K\x02s0N."))
+    call, dictionary = found.objects
+    assert found.value is None
+    assert isinstance(call, Call)
+    assert call.name == "os.getcwd"
+    assert built(dictionary) == {1: 2}
+
+
+def test_reading_stops_after_many_opcodes() -> None:
+    content = {"first": 1, "numbers": [float(number) for number in range(10_000)]}
+    found = read_pickle(io.BytesIO(pickle.dumps(content)), most_opcodes=5000)
     assert not found.complete
     assert isinstance(found.value, Pairs)
 
@@ -134,6 +144,8 @@ def test_reading_stops_after_many_opcodes(monkeypatch: pytest.MonkeyPatch) -> No
         b"(u.",
         b"\xff.",
         b"Nb.",
+        b"}Nb.",
+        b"cx\ny\n)R}b}b.",
         b"}Ns.",
     ],
 )

@@ -1,0 +1,150 @@
+"""A file of the repository with its name there, and what all readers do with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.sae_locality.json_files import json_text
+from circuit_artifacts.sae_locality.paths import Place, classify
+from circuit_artifacts.schemas.common import ArtifactModel, arrow_schema
+
+__all__ = [
+    "RepositoryFile",
+    "companion",
+    "extra_of_parts",
+    "extra_text",
+    "first_of",
+    "joined",
+    "make_table",
+    "note_unknown",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RepositoryFile:
+    """A local file and its name in the repository.
+
+    Attributes:
+        path: where it is on this machine.
+        name: relative to the repository's root, with forward slashes.
+    """
+
+    path: Path
+    name: str
+
+    @cached_property
+    def place(self) -> Place:
+        """What its name says."""
+        return classify(self.name)
+
+
+def companion(file: RepositoryFile, beside: Sequence[RepositoryFile], kind: str) -> RepositoryFile | None:
+    """The file of another kind that goes with this one: of the same run, context length and tier, where both say."""
+    here = file.place
+    for other in beside:
+        there = other.place
+        same = there.kind == kind and there.run == here.run and there.tier in {None, here.tier}
+        if same and (here.ctx is None or there.ctx in {None, here.ctx}):
+            return other
+    return None
+
+
+def make_table(
+    row: type[ArtifactModel],
+    columns: Mapping[str, Any],
+    n_rows: int,
+    *,
+    file: RepositoryFile | None = None,
+    width: int | None = None,
+) -> pa.Table:
+    """A table under a row model's schema.
+
+    Args:
+        row: the model.
+        columns: lists and arrays of ``n_rows`` values, or one value for all rows; a column that is absent is null.
+        n_rows: number of rows.
+        file: where the rows are from, for messages.
+        width: of the model's vectors.
+
+    Raises:
+        SchemaError: a column has values of another type, or nulls where the model has none.
+    """
+    schema = arrow_schema(row, width=width)
+    arrays = []
+    for field in schema:
+        try:
+            array = _column(columns.get(field.name), field.type, n_rows)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+            problem = "a value has another type than its column"
+            found = str(error).partition("\n")[0]
+            raise _misfit(problem, file, field, found) from error
+        if len(array) != n_rows or (array.null_count and not field.nullable):
+            problem = "there is not one value per row"
+            raise _misfit(problem, file, field, f"{len(array) - array.null_count} for {n_rows} rows")
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _column(value: Any, kind: pa.DataType, n_rows: int) -> pa.Array | pa.ChunkedArray:
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        return value.cast(kind)
+    if isinstance(value, list | np.ndarray):
+        return pa.array(value, kind)
+    return pa.repeat(pa.scalar(value, kind), n_rows)
+
+
+def _misfit(problem: str, file: RepositoryFile | None, field: pa.Field, found: str) -> SchemaError:
+    path = None if file is None else file.path
+    return SchemaError(problem, file=path, where=field.name, found=found, expected=field.type)
+
+
+def first_of(mapping: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """The value of the first name that a mapping has; None if it has none of them."""
+    return next((mapping[name] for name in names if name in mapping), None)
+
+
+def extra_text(kind: str, mapping: Mapping[str, Any], known: AbstractSet[str]) -> str | None:
+    """What a mapping holds beyond the known keys, as JSON; None if nothing. The first time for a kind, a log line."""
+    surplus = {key: value for key, value in mapping.items() if key not in known}
+    if not surplus:
+        return None
+    note_unknown(kind, map(str, surplus))
+    return json_text(surplus)
+
+
+def extra_of_parts(
+    kind: str, content: Mapping[str, Any], known: AbstractSet[str], parts: Mapping[str, AbstractSet[str]]
+) -> str | None:
+    """As :func:`extra_text`, for a mapping and those mappings in it whose keys are known too."""
+    inside = {part: {k: v for k, v in content[part].items() if k not in keys} for part, keys in parts.items()}
+    surplus = {key: value for key, value in content.items() if key not in known}
+    return extra_text(kind, surplus | {part: unknown for part, unknown in inside.items() if unknown}, frozenset())
+
+
+def joined(of_file: str | None, of_part: str | None) -> str | None:
+    """Two JSON objects with different keys, either of which may be absent, as one."""
+    if of_file is None or of_part is None:
+        return of_file or of_part
+    return f"{of_file[:-1]}, {of_part[1:]}"
+
+
+_noted: set[str] = set()
+
+
+def note_unknown(kind: str, names: Iterable[str]) -> None:
+    """Say once per kind of file that there is more in it than is known."""
+    if kind not in _noted:
+        _noted.add(kind)
+        logger.warning("%s files hold more than is known of them, kept in the column extra: %s", kind, ", ".join(names))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.harness import Row, machine, markdown
 
-NAMES = ("mask_files", "imports", "activations", "array_stages", "sparse_model", "remote", "conversion")
+NAMES = ("mask_files", "imports", "activations", "array_stages", "sparse_model", "remote", "conversion", "influence")
 _START, _END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 

@@ -15,8 +15,10 @@ from circuit_artifacts.conversion.processes import in_processes
 from circuit_artifacts.errors import FormatError, SourceError
 
 MANY = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it runs in the background
 sys.path.insert(0, sys.argv[1])
 from test_processes import sleep
 from circuit_artifacts.conversion.processes import in_processes
@@ -73,7 +75,10 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
             os.killpg(process.pid, number)
         else:
             process.kill()
-        _, errors = process.communicate(timeout=60)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     workers = [int(path.name) for path in tmp_path.iterdir()]
     deadline = time.monotonic() + 60
     while any(map(is_alive, workers)) and time.monotonic() < deadline:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,9 @@ from circuit_artifacts.errors import (
 from circuit_artifacts.formats.reader import make_readers
 from circuit_artifacts.schemas.declaration import Mirror, import_string
 
-__all__ = ["Finding", "mirror_of", "validate"]
+__all__ = ["Finding", "limited", "mirror_of", "validate"]
+
+_LISTED = 20  # findings of one rule in one place; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,22 @@ class Finding:
     def of(cls, error: CircuitArtifactsError, rule: str, file: str) -> Finding:
         """The finding that an error amounts to."""
         return cls(level="error", rule=rule, file=file, where=error.where or "", message=error.problem + error.contrast)
+
+
+def limited(findings: Iterable[Finding], total: int | None = None) -> Iterator[Finding]:
+    """The first findings of one rule in one file, then one that says how many there are beside them.
+
+    Args:
+        findings: alike in rule and file.
+        total: how many there are; None counts them.
+    """
+    stream = iter(findings)
+    last = None
+    for last in islice(stream, _LISTED):
+        yield last
+    more = sum(1 for _ in stream) if total is None else max(total - _LISTED, 0)
+    if more and last is not None:
+        yield Finding(level=last.level, rule=last.rule, file=last.file, message=f"and {more:,} more like these")
 
 
 def mirror_of(folder: Path) -> Mirror:

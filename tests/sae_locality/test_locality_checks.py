@@ -533,7 +533,8 @@ def test_tables_without_rules_are_read(damaged: Callable[..., Path]) -> None:
     assert brief(found) == [("schema", file, "feature_id")]
 
 
-def test_many_alike_are_counted(damaged: Callable[..., Path]) -> None:
+def test_many_alike_are_counted(damaged: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("circuit_artifacts.validation._LISTED", 5)
     found = errors(damaged(EVENTS, TABLE, table(lambda frame: frame.__setitem__("n_positions", "99"))))
     assert [finding.rule for finding in found] == ["event-row"] * 6
     assert found[-1].message == "and 13 more like these"

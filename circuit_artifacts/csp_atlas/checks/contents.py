@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,9 @@ from circuit_artifacts.errors import CircuitArtifactsError, SchemaError
 from circuit_artifacts.formats.reader import Shape
 from circuit_artifacts.schemas.csp_vocabulary import attempted_pairs, concept_key, pair_key
 from circuit_artifacts.schemas.declaration import Config, Mirror
-from circuit_artifacts.validation import Finding
+from circuit_artifacts.validation import Finding, limited
 
 __all__ = ["Contents", "MaskFile", "PackedMasks", "Vocabulary", "error", "guarded", "limited", "note"]
-
-_LISTED = 20  # findings of one rule in one place; the others are counted
 
 
 @dataclass(frozen=True)
@@ -182,19 +179,3 @@ def guarded(rule: str, file: str, findings: Iterable[Finding]) -> Iterator[Findi
         yield from findings
     except CircuitArtifactsError as fault:
         yield Finding.of(fault, rule, file)
-
-
-def limited(findings: Iterable[Finding], total: int | None = None) -> Iterator[Finding]:
-    """The first findings of one rule in one file, then one that says how many there are beside them.
-
-    Args:
-        findings: alike in rule and file.
-        total: how many there are; None counts them.
-    """
-    stream = iter(findings)
-    last = None
-    for last in islice(stream, _LISTED):
-        yield last
-    more = sum(1 for _ in stream) if total is None else max(total - _LISTED, 0)
-    if more and last is not None:
-        yield Finding(level=last.level, rule=last.rule, file=last.file, message=f"and {more:,} more like these")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from circuit_artifacts.errors import CircuitArtifactsError, FormatError, SourceError
 from circuit_artifacts.sae_locality.files import RepositoryFile
-from circuit_artifacts.validation import Finding
+from circuit_artifacts.validation import Finding, limited
 
 __all__ = ["Contents", "attempt", "error", "limited", "note", "unreadable"]
 
 Value = TypeVar("Value")
-_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -70,14 +68,3 @@ def attempt(read: Callable[..., Value], file: RepositoryFile, *arguments: Any, f
     except CircuitArtifactsError as fault:
         findings.append(unreadable(fault, file))
         return None
-
-
-def limited(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """The first findings of one rule in one file, then one that says how many there are beside them."""
-    stream = iter(findings)
-    last = None
-    for last in islice(stream, _LISTED):
-        yield last
-    more: Sequence[Finding] = list(stream)
-    if more and last is not None:
-        yield Finding(level=last.level, rule=last.rule, file=last.file, message=f"and {len(more):,} more like these")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from circuit_artifacts.compute.locality.entropy import influence_entropy
 from circuit_artifacts.sae_locality.checks.contents import error, limited
-from circuit_artifacts.sae_locality.entropy import entropy_bits
 from circuit_artifacts.sae_locality.files import RepositoryFile
 from circuit_artifacts.sae_locality.torch_files import Floats
 from circuit_artifacts.validation import Finding
@@ -72,7 +72,7 @@ def _check_entropies(file: RepositoryFile, profiles: Sequence[tuple[Profile, Flo
     lengths = np.array([len(influence) for _, influence in profiles])
     for length in np.unique(lengths):
         members = [profiles[index] for index in np.flatnonzero(lengths == length).tolist()]
-        expected = entropy_bits(np.stack([influence for _, influence in members]))
+        expected = influence_entropy(np.stack([influence for _, influence in members]))
         stored = np.array([profile.entropy for profile, _ in members], np.float64)
         for index in np.flatnonzero(np.abs(stored - expected) > ENTROPY_TOLERANCE):
             message = f"stored {stored[index]:.6g} bits, recomputed {expected[index]:.6g}"

@@ -91,6 +91,25 @@ def test_files_of_a_hub_repository(hub: LoopbackHub, folder: Path, streaming: bo
     assert xs(load(data_files="hf://datasets/user/masks/train_*.h5")) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_file_too_large_to_be_downloaded_is_read_in_place(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    values = np.random.default_rng(0).random((2048, 1024))
+    path = Path(write(tmp_path / "large.h5", x=values, y=np.arange(2048)))
+    hub.add_repository("user/large", {"large.h5": path})
+    monkeypatch.setattr("circuit_artifacts.remote.LARGEST_DOWNLOAD", 1 << 20)
+    rows = circuit_artifacts.load_dataset(
+        NAME, data_files="hf://datasets/user/large/large.h5", split="train", streaming=streaming
+    )
+    first = next(iter(rows))
+    assert first == {"x": values[0].tolist(), "y": 0}
+    if streaming:
+        assert hub.sent(file="large.h5") < path.stat().st_size
+    assert [row["y"] for row in rows] == list(range(2048))
+    assert all(request.range for request in hub.requests if request.file and request.method == "GET")
+
+
 @pytest.fixture
 def web(folder: Path) -> Iterator[str]:
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))

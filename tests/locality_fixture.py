@@ -10,20 +10,17 @@ machine that "wrote" it, none of which may reach a row::
 from __future__ import annotations
 
 import copy
-import csv
-import json
-import struct
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import scipy.stats
 import torch
+from locality_files import Floats, random_influence, save, write_csv, write_json, write_picture
+from locality_small_strands import write_autocorrelation, write_curation, write_figures, write_neuronpedia
 
 from circuit_artifacts.formats.torch_pickle import NUMPY_ARRAYS, load_torch
 
@@ -68,7 +65,6 @@ _BOS = 2
 
 Read = Callable[..., pa.Table]
 """What the fixture ``read`` gives: a reader of one table from one file."""
-Floats = npt.NDArray[np.float32]
 
 
 def entropy(influence: Floats) -> np.float32:
@@ -94,12 +90,12 @@ def write_locality(folder: Path, *, seed: int = 0) -> Path:
     _write_sweeps(folder, random)
     _write_events(folder, random)
     _write_geometry(folder, random)
-    _write_autocorrelation(folder, random)
-    _write_neuronpedia(folder)
-    _write_curation(folder)
-    _write_figures(folder)
+    write_autocorrelation(folder / TRACES, _FEATURES[:3], random)
+    write_neuronpedia(folder)
+    write_curation(folder)
+    write_figures(folder)
     (folder / "cherry_picked_feature_entropy/latest_neuronpedia").write_text("20260501_120000_neuronpedia")
-    _json(folder / "topact_all_features/20260701_000000/run_config.json", {"preset": "gemma-2-2b"})
+    write_json(folder / "topact_all_features/20260701_000000/run_config.json", {"preset": "gemma-2-2b"})
     return folder
 
 
@@ -125,7 +121,7 @@ def _write_depth_runs(folder: Path, random: np.random.Generator) -> None:
     for run, layers, n_windows in ((DEPTH, [0, 1], 4), (FIRST_DEPTH, [0, 1], 4), (SMOKE, [0], 3)):
         _run_config(folder / run, "pythia-70m", layers, "relu", n_windows=n_windows, context={"batch_size": CONTEXT})
         bench = {"timestamp": run[-15:], "host": _HOST, "preset": "pythia-70m", "layers": layers, "std_batch_s": 0.5}
-        _json(folder / run / "bench.json", bench | {"batch_size": CONTEXT, "peak_gpu_mem_gib": None})
+        write_json(folder / run / "bench.json", bench | {"batch_size": CONTEXT, "peak_gpu_mem_gib": None})
     _batch_plots(folder / DEPTH / "entropy_plots_resid_out_layer0")
     _batch_plots(folder / "legacy/figures/entropy_plots_resid_out_layer0_20260414_053350")
     before_presets = _depth(folder, DEPTH, "resid_out", 0, np.random.default_rng(9), write=False)
@@ -158,8 +154,8 @@ def _depth(
     windows = []
     for number, start in enumerate(starts):
         features = [] if number == 2 else sorted(random.choice(1000, 5, replace=False).tolist())
-        influences = {feature: _influence(random, CONTEXT) for feature in features}
-        token = _influence(random, CONTEXT)
+        influences = {feature: random_influence(random, CONTEXT) for feature in features}
+        token = random_influence(random, CONTEXT)
         windows.append(
             {
                 "batch_idx": number,
@@ -226,13 +222,13 @@ def _run_config(
         "gpu_name": "NVIDIA GeForce RTX 2080 Ti",
         "torch_version": "2.7.0+cu126",
     }
-    _json(run / "run_config.json", config)
+    write_json(run / "run_config.json", config)
 
 
 def _batch_plots(folder: Path) -> None:
     for number in range(2):
-        _picture(folder / f"batch_{number:03d}.png")
-    _json(folder / "batch_index.json", {"site": "resid_out_layer0", "batch_size": CONTEXT, "batches": []})
+        write_picture(folder / f"batch_{number:03d}.png")
+    write_json(folder / "batch_index.json", {"site": "resid_out_layer0", "batch_size": CONTEXT, "batches": []})
 
 
 # Sweep
@@ -242,14 +238,16 @@ def _write_sweeps(folder: Path, random: np.random.Generator) -> None:
     for layer in (0, 11):
         content = _sweep(random, layer)
         name = f"entropy_vs_context_len_resid_post_layer{layer}_20260510_10111{layer % 10}"
-        _save(content, folder / SWEEP / "gpt2-small" / f"{name}.pt")
-        _picture(folder / SWEEP / "gpt2-small" / name / "entropy_vs_context_len.png")
+        save(content, folder / SWEEP / "gpt2-small" / f"{name}.pt")
+        write_picture(folder / SWEEP / "gpt2-small" / name / "entropy_vs_context_len.png")
     (folder / SWEEP / "prompt.txt").write_text("The prompt.\n")
-    _json(folder / SWEEP / "prompt.txt.meta.json", {"source": "fineweb-edu"})
+    write_json(folder / SWEEP / "prompt.txt.meta.json", {"source": "fineweb-edu"})
     (folder / SWEEP / "gpt2-small" / "run.sh").write_text(f"cd {_HOME}\n")
     presets = {"gpt2-small": {"max_context_len": 24, "step": 8, "char_budget": 288}}
     config = {"experiment": "entropy_vs_context_len_xmodel", "seed": 42, "presets": ["gpt2-small"], "host": _HOST}
-    _json(folder / SWEEP / "run_config.json", config | {"preset_config": presets, "prompt_file": f"{_HOME}/prompt.txt"})
+    write_json(
+        folder / SWEEP / "run_config.json", config | {"preset_config": presets, "prompt_file": f"{_HOME}/prompt.txt"}
+    )
     old = _sweep(random, 2)
     old["results_by_batch_size"] = old.pop("results_by_context_len")
     for entry in old["results_by_batch_size"].values():
@@ -262,8 +260,8 @@ def _write_sweeps(folder: Path, random: np.random.Generator) -> None:
         del summary[name]
     summary["start_idx"] = 123
     summary["timestamp"] = "20260428_091000"
-    _save(old, folder / OLD_SWEEP / "gpt2-small" / "entropy_vs_batch_size_resid_post_layer2_20260428_091000.pt")
-    _json(folder / OLD_SWEEP / "run_config.json", config)
+    save(old, folder / OLD_SWEEP / "gpt2-small" / "entropy_vs_batch_size_resid_post_layer2_20260428_091000.pt")
+    write_json(folder / OLD_SWEEP / "run_config.json", config)
 
 
 def _sweep(random: np.random.Generator, layer: int) -> dict[str, Any]:
@@ -272,13 +270,13 @@ def _sweep(random: np.random.Generator, layer: int) -> dict[str, Any]:
     results: dict[int, dict[str, Any]] = {}
     for length in lengths:
         features = [] if length == 16 else sorted(random.choice(1000, 3, replace=False).tolist())
-        influences = {feature: _influence(random, length) for feature in features}
+        influences = {feature: random_influence(random, length) for feature in features}
         results[length] = {
             "feature_entropies": {feature: float(entropy(value)) for feature, value in influences.items()},
             "feature_activations": {feature: 0.25 + float(random.random()) for feature in features},
             "feature_influences": {feature: value.tolist() for feature, value in influences.items()},
             "num_active_features": len(features),
-            "token_vector_entropy": entropy(_influence(random, length)),
+            "token_vector_entropy": entropy(random_influence(random, length)),
         }
     return {
         "results_by_context_len": results,
@@ -335,8 +333,8 @@ _TOKENS = ("null", "NA", "None", "", "\n", 'a "b", c', "nan")
 def _write_events(folder: Path, random: np.random.Generator) -> None:
     run = folder / EVENTS
     contexts, corpus, peaks = _contexts(random)
-    _save(torch.tensor(corpus), run / "corpus_tokens.pt")
-    _json(run / "top_contexts_layer12.json", contexts, indent=2)
+    save(torch.tensor(corpus), run / "corpus_tokens.pt")
+    write_json(run / "top_contexts_layer12.json", contexts, indent=2)
     manifest = {
         "experiment": "cherry_picked_feature_entropy",
         "timestamp": "20260501_120000",
@@ -351,22 +349,22 @@ def _write_events(folder: Path, random: np.random.Generator) -> None:
         "variant": "neuronpedia",
         "features": [{"feature_id": f, "tier": "token", "description": "reads /etc/passwd"} for f in _FEATURES],
     }
-    _json(run / "manifest.json", manifest)
+    write_json(run / "manifest.json", manifest)
     log = {str(f): {"tier": "token", "n_neuronpedia": 4, "n_kept": 4} for f in _FEATURES}
-    _json(run / "adapter_log.json", log)
+    write_json(run / "adapter_log.json", log)
     for ctx in (16, 128):
         rows, influences = _event_rows(peaks, ctx, random)
-        _csv(run / f"ctx{ctx:03d}.csv", _COLUMNS, rows)
+        write_csv(run / f"ctx{ctx:03d}.csv", _COLUMNS, rows)
         np.savez_compressed(run / f"influences_ctx{ctx:03d}.npz", **influences)
-        _picture(run / f"figures/feature_continuum_ctx{ctx:03d}.png")
+        write_picture(run / f"figures/feature_continuum_ctx{ctx:03d}.png")
     np.savez_compressed(run / "influences_ctx256.npz")
     (run / "figures/feature_table_ctx128_recall60_nobos.html").write_text(f"<p>{_HOME}</p>")
     _write_card_events(folder / CARD_EVENTS, peaks, random)
     legacy = folder / LEGACY_EVENTS
     rows, influences = _event_rows(peaks, 64, random)
-    _json(legacy / "manifest.json", manifest | {"timestamp": "20260430_235742", "variant": None, "top_k": 4})
+    write_json(legacy / "manifest.json", manifest | {"timestamp": "20260430_235742", "variant": None, "top_k": 4})
     for tier in ("token", "concept"):
-        _csv(legacy / f"ctx064_{tier}.csv", _COLUMNS, [row | {"tier": tier} for row in rows])
+        write_csv(legacy / f"ctx064_{tier}.csv", _COLUMNS, [row | {"tier": tier} for row in rows])
         np.savez_compressed(legacy / f"influences_ctx064_{tier}.npz", **influences)
 
 
@@ -378,9 +376,11 @@ def _write_card_events(run: Path, peaks: Sequence[Mapping[str, Any]], random: np
     names["abs_peak"] = "peak_token_idx"
     card = [{names.get(name, name): row[name] for name in kept} | {"recall_alt": "0.9"} for row in rows]
     card = [row for row, full in zip(card, rows, strict=True) if full["status"] == "ok"]
-    _csv(run / "ctx64.csv", list(card[0]), card)
+    write_csv(run / "ctx64.csv", list(card[0]), card)
     np.savez(run / "influences_ctx64.npz", **{str(row): value for row, value in enumerate(influences.values())})
-    _json(run / "manifest.json", {"timestamp": "20260507_120000", "preset": "gemma-2-2b", "layer": 12, "ctx_len": 64})
+    write_json(
+        run / "manifest.json", {"timestamp": "20260507_120000", "preset": "gemma-2-2b", "layer": 12, "ctx_len": 64}
+    )
 
 
 def _contexts(random: np.random.Generator) -> tuple[dict[str, Any], list[int], list[dict[str, Any]]]:
@@ -420,7 +420,7 @@ def _event_rows(
     rows, influences = [], {}
     for number, event in enumerate(peaks):
         start = event["peak"] - ctx + 1
-        influence = _influence(random, ctx)
+        influence = random_influence(random, ctx)
         status = "feature_below_threshold_at_peak" if number % 7 == 6 else "ok"
         status = "peak_too_close_to_corpus_boundary" if start < 0 else status
         is_ok = status == "ok"
@@ -466,8 +466,8 @@ def _write_geometry(folder: Path, random: np.random.Generator) -> None:
     ]
     run.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(run / "per_feature.csv", index=False)
-    _save(torch.from_numpy(vectors), run / "decoder_vectors.pt")
-    _save(torch.from_numpy(cosines), run / "cosine_matrix.pt")
+    save(torch.from_numpy(vectors), run / "decoder_vectors.pt")
+    save(torch.from_numpy(cosines), run / "cosine_matrix.pt")
     first, second = np.triu_indices(len(_FEATURES), 1)
     ids = np.array(_FEATURES)
     pairs = {
@@ -488,112 +488,6 @@ def _write_geometry(folder: Path, random: np.random.Generator) -> None:
     manifest = {"experiment": "feature_geometry_vs_entropy", "timestamp": "20260502_130000", "preset": "gemma-2-2b"}
     manifest |= {"layer": 12, "ctx_len": 128, "source_experiment_dir": f"{_HOME}/data/{EVENTS}"}
     manifest |= {"n_features": len(ids), "n_pairs": len(first), "spearman_r": float("nan"), "n_perm": 200}
-    _json(run / "manifest.json", manifest)
+    write_json(run / "manifest.json", manifest)
     (run / "figures").mkdir()
     (run / "figures/clusters3d.html").write_text("<p></p>")
-
-
-# What only the card describes
-
-
-def _write_autocorrelation(folder: Path, random: np.random.Generator) -> None:
-    run = folder / TRACES
-    _json(run / "run_config.json", {"preset": "gemma-2-2b", "layer": 12, "corpus": "fineweb"})
-    strips = {feature: random.random((2, 129)).astype(np.float32) for feature in _FEATURES[:3]}
-    for strip in strips.values():
-        strip[:, 64] = 1.0
-        strip[0, :10] = np.nan  # before the start of its document
-    np.savez(run / "activation_traces.npz", **{f"L12_f{feature}": strip for feature, strip in strips.items()})
-    examples = [
-        {"feature_id": f, "doc_id": 7 * f + n, "peak_position": 54 + n, "peak_value": 3.5}
-        for f in strips
-        for n in (0, 1)
-    ]
-    _csv(run / "top_examples.csv", list(examples[0]), examples)
-    features = [{"feature_id": f, "density": 0.001, "max_example": "null"} for f in strips]
-    _csv(run / "selected_features.csv", list(features[0]), features)
-    _csv(run / "feature_summary.csv", ["feature_id", "mean_H"], [{"feature_id": f, "mean_H": 4.5} for f in strips])
-    curves = [{"feature_id": f, "lag": lag, "autocorr": 1.0 / (1 + lag)} for f in strips for lag in range(3)]
-    _csv(run / "autocorr_curves.csv", list(curves[0]), curves)
-    targets = [{"feature_id": f, "doc_id": 7 * f, "position": 300, "H_pos": 4.5} for f in strips]
-    _csv(run / "entropy_targets.csv", list(targets[0]), targets)
-    (run / "sanity_contexts.md").write_text("# Contexts\n")
-
-
-def _write_neuronpedia(folder: Path) -> None:
-    answer = {
-        "modelId": "gemma-2-2b",
-        "index": "3",
-        "frac_nonzero": 0.0125,
-        "maxActApprox": 41.5,
-        "explanations": [
-            {"description": "null terms", "scores": [{"explanationScoreTypeName": "recall_alt", "value": 0.75}]},
-            {"description": "second", "scores": [{"explanationScoreTypeName": "recall_alt", "value": 0.9}]},
-        ],
-        "activations": [{"tokens": ["null"], "maxValueTokenIndex": 0, "maxValue": 41.5}],
-    }
-    cache = folder / "neuronpedia_cache/gemma-2-2b/12-gemmascope-res-16k"
-    _json(cache / "3.json", answer)
-    _json(cache / "17.json", {"index": 17})
-
-
-def _write_curation(folder: Path) -> None:
-    (folder / "gemma-2-2b").mkdir()
-    (folder / "gemma-2-2b/candidate_features_l12.md").write_text(
-        "# Candidates\n\n- width: 16k\n- | not a table |\n\n"
-        "## Tier: token  (2 candidates)\n\n"
-        "| feature_id | density | recall | explanation | snippets |\n|---|---|---|---|---|\n"
-        "| 3 | 1.25e-03 | 0.75 | pipes \\| and NA | a / b / c |\n| 17 | 2.00e-04 | \N{EM DASH} | other | d |\n\n"
-        "## Tier: abstract  (1 candidates)\n\n"
-        "| feature_id | density | recall | explanation | snippets |\n|---|---|---|---|---|\n"
-        "| 40 | 3.00e-02 | 0.50 | third | e |\n"
-    )
-    (folder / "gemma-2-2b/pilot_picks_l12.md").write_text("# Picks\n")
-    feature = {"feature_id": 3, "tier": "token", "description": "d", "mean_h_pos": 3.5, "std_h_pos": 0.5, "n_events": 4}
-    manifest = {"experiment": "feature_case_studies", "timestamp": "20260503_000000", "preset": "gemma-2-2b"}
-    manifest |= {"layer": 12, "ctx_len": 128, "source_expt_dir": "C:\\Users\\alice\\runs\\one"}
-    manifest["features"] = [feature | {"recall_alt": None}, feature | {"feature_id": 17, "std_h_pos": float("nan")}]
-    _json(folder / "feature_case_studies/20260503_000000_corners/manifest.json", manifest)
-
-
-def _write_figures(folder: Path) -> None:
-    _picture(folder / "figures/entropy_vs_depth__pythia-70m__wikitext.png")
-    _picture(folder / "figures/entropy_vs_depth_crossmodel_grid_violin__gsm8k.png")
-    _picture(folder / "figures/entropy_vs_depth_crossmodel_grid_boxplot.png")
-    _picture(folder / "_readme_assets/page.png")
-
-
-# Files
-
-
-def _influence(random: np.random.Generator, length: int) -> Floats:
-    return (random.random(length) ** 6 * 1e-3).astype(np.float32)
-
-
-def _save(content: object, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, path)
-
-
-def _json(path: Path, content: object, indent: int | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=indent))
-
-
-def _csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _picture(path: Path) -> None:
-    """One grey pixel."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b""))

@@ -198,9 +198,9 @@ class Sources:
             MissingArtifactError: as in `fetch`.
         """
         while self.plan(config).action == "download":
-            for repository in self.mirror.repositories:
+            for file in self._hub_files(config):
                 try:
-                    return remote_file(self._hub_file(repository, config))
+                    return remote_file(file)
                 except SourceError as error:
                     self._refused.setdefault(config.file, []).append(f"the Hub: {error}")
             self._plans.clear()
@@ -244,9 +244,9 @@ class Sources:
             yield "the package: not bundled"
 
     def _hub(self, config: Config) -> Iterator[Plan | str]:
-        for repository in self.mirror.repositories:
-            if path := hub.cached(self._hub_file(repository, config)):
-                yield self._use(config, path, f"Hub cache of {repository}", repository)
+        for file in self._hub_files(config):
+            if path := hub.cached(file):
+                yield self._use(config, path, f"Hub cache of {file.repository}", file.repository)
         if not self.mirror.repositories:
             return
         yield "Hub cache: not there"
@@ -260,8 +260,12 @@ class Sources:
             source = f"the Hub, {self.mirror.repositories[0]}"
             yield Plan(config=config, action="download", source=source, fingerprint=fingerprint)
 
-    def _hub_file(self, repository: str, config: Config) -> hub.HubFile:
-        return hub.HubFile(repository=repository, file=config.file, revision=self.revision, token=self.token)
+    def _hub_files(self, config: Config) -> list[hub.HubFile]:
+        """The file in each repository of the mirror, in the order they are tried."""
+        return [
+            hub.HubFile(repository=repository, file=config.file, revision=self.revision, token=self.token)
+            for repository in self.mirror.repositories
+        ]
 
     def _derivation(self, config: Config) -> Plan | None:
         """How a step could make the file now, or the file where one made it earlier."""
@@ -399,20 +403,24 @@ class Sources:
             for plan in self.plan(config).from_hub
             if plan.config.file not in done
         }:
-            for repository in self.mirror.repositories if len(wanted) > 1 else ():
-                absent = [self._hub_file(repository, plan.config) for plan in wanted.values() if plan.path is None]
-                if any(hub.cached(file) is None for file in absent):
-                    hub.prefetch([file for file in absent if hub.cached(file) is None])
+            if len(wanted) > 1:
+                self._prefetch([plan.config for plan in wanted.values() if plan.action == "download"])
             for plan in wanted.values():
                 self._download(plan)
             done.update(wanted)
             self._plans.clear()
 
+    def _prefetch(self, configs: Iterable[Config]) -> None:
+        """Download files together, from each repository those that the ones before it lack."""
+        places = [self._hub_files(config) for config in configs]
+        for number in range(len(self.mirror.repositories)):
+            places = [files for files in places if not any(map(hub.cached, files))]
+            if places:
+                hub.prefetch([files[number] for files in places])
+
     def _download(self, plan: Plan) -> None:
         """Have one file in the Hub cache, or note why it is not to be had."""
-        files = [self._hub_file(repository, plan.config) for repository in self.mirror.repositories]
-        if plan.repository:
-            files = [file for file in files if file.repository == plan.repository]
+        files = [file for file in self._hub_files(plan.config) if plan.repository in {None, file.repository}]
         reasons = []
         for file in sorted(files, key=lambda file: hub.cached(file) is None):  # what was prefetched first
             try:

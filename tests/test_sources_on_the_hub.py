@@ -96,6 +96,14 @@ def test_files_of_the_second_repository_are_not_asked_for_one_by_one(hub: Loopba
     assert len(hub.requests) <= 1 + 2 + 2 * 2
 
 
+def test_two_repositories_with_the_same_files_are_not_both_downloaded(hub: LoopbackHub, files: dict[str, Path]) -> None:
+    for repository in MIRROR.repositories:
+        hub.add_repository(repository, only(files, MASKS, TABLE))
+    Sources(mirror=MIRROR).fetch(MASKS, TABLE)
+    assert not [request for request in hub.requests if SECOND in request.path]
+    assert hub.sent(file=MASKS.file) == files[MASKS.file].stat().st_size
+
+
 def test_a_pinned_revision_stays(hub: LoopbackHub, files: dict[str, Path]) -> None:
     old = hub.add_repository(FIRST, only(files, TABLE))
     hub.commit(FIRST, {TABLE.file: b"target\n"})

@@ -36,7 +36,7 @@ _PARSING = pa.csv.ParseOptions(newlines_in_values=True)  # for texts of several 
 
 
 class TableReader(ABC):
-    """Reads a table in up to eight shards of consecutive rows."""
+    """Reads a table in shards of consecutive rows."""
 
     reads_in_place: ClassVar[bool] = False
 
@@ -48,16 +48,13 @@ class TableReader(ABC):
         width = Shape.of(path, self.request.mirror).width
         return arrow_schema(self.request.split.row, width=width)
 
+    @abstractmethod
     def shards(self, path: Path) -> list[int]:
-        """Up to eight, never more than there are rows."""
-        return list(range(_n_shards(self._n_rows(path))))
+        """Numbers of the shards, in row order."""
 
     @abstractmethod
     def tables(self, path: Path, shard: int) -> Iterator[pa.Table]:
         """The consecutive rows of one shard."""
-
-    @abstractmethod
-    def _n_rows(self, path: Path) -> int: ...
 
 
 class WholeTableReader(TableReader):
@@ -67,14 +64,15 @@ class WholeTableReader(TableReader):
     def read(self, path: Path) -> pa.Table:
         """The whole table, under `schema`."""
 
+    def shards(self, path: Path) -> list[int]:
+        """Up to eight, never more than there are rows."""
+        return list(range(_n_shards(len(self.read(path)))))
+
     def tables(self, path: Path, shard: int) -> Iterator[pa.Table]:
         """The consecutive rows of one shard."""
         table = self.read(path)
         start, stop = _bounds(len(table), shard)
         yield table.slice(start, stop - start)
-
-    def _n_rows(self, path: Path) -> int:
-        return len(self.read(path))
 
 
 class CsvReader(WholeTableReader):
@@ -122,7 +120,8 @@ class ParquetReader(TableReader):
 
     def shards(self, path: Location) -> list[int]:
         """Up to eight, never more than there are rows, or row groups of a remote file."""
-        return list(range(len(self._parts(path))))
+        with _open_parquet(path) as file:
+            return list(range(len(_parts(path, file))))
 
     def tables(self, path: Location, shard: int) -> Iterator[pa.Table]:
         """The consecutive rows of one shard.
@@ -133,8 +132,8 @@ class ParquetReader(TableReader):
             SchemaError: other columns, other types, a null where none may be.
         """
         schema = self.schema(path)
-        start, stop = self._parts(path)[shard]
         with _open_parquet(path) as file:
+            start, stop = _parts(path, file)[shard]
             _check_columns(path, file.schema_arrow.names, schema.names)
             bounds = _row_group_bounds(file)
             groups = [g for g, (low, high) in enumerate(itertools.pairwise(bounds)) if low < stop and high > start]
@@ -145,23 +144,19 @@ class ParquetReader(TableReader):
                     yield _conform(path, batch.slice(low, high - low), schema, first_row=first + low)
                 first += len(batch)
 
-    def _n_rows(self, path: Location) -> int:
-        with _open_parquet(path) as file:
-            return int(file.metadata.num_rows)
-
-    def _parts(self, path: Location) -> list[tuple[int, int]]:
-        """First row of every shard, and the row after its last."""
-        if isinstance(path, RemoteFile):
-            with _open_parquet(path) as file:
-                bounds = _row_group_bounds(file)
-            chosen = np.unique(np.linspace(0, len(bounds) - 1, _SHARDS + 1).astype(int))
-            return list(itertools.pairwise([bounds[index] for index in chosen])) or [(0, 0)]
-        n_rows = self._n_rows(path)
-        return [_bounds(n_rows, shard) for shard in range(_n_shards(n_rows))]
-
 
 def _is_streamed(path: Location) -> bool:
     return isinstance(path, RemoteFile) or (path.is_file() and path.stat().st_size > _WHOLE_BYTES)
+
+
+def _parts(path: Location, file: pq.ParquetFile) -> list[tuple[int, int]]:
+    """First row of every shard of a parquet file, and the row after its last."""
+    if isinstance(path, RemoteFile):
+        bounds = _row_group_bounds(file)
+        chosen = np.unique(np.linspace(0, len(bounds) - 1, _SHARDS + 1).astype(int))
+        return list(itertools.pairwise([bounds[index] for index in chosen])) or [(0, 0)]
+    n_rows = file.metadata.num_rows
+    return [_bounds(n_rows, shard) for shard in range(_n_shards(n_rows))]
 
 
 def _row_group_bounds(file: pq.ParquetFile) -> list[int]:

@@ -17,7 +17,12 @@ from typing import Any, NamedTuple, TypeGuard
 from circuit_artifacts.errors import FormatError, UnsafeContentError
 from circuit_artifacts.formats.pickle_opcodes import Call, Global, Pairs, PersistentId, Pickle
 
-__all__ = ["Storage", "check_pickle"]
+__all__ = ["LEGACY_START", "STORAGE_HEADER_BYTES", "Storage", "check_pickle"]
+
+LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""What a legacy file begins with: a pickle of torch's magic number; four more follow, then the numbers."""
+STORAGE_HEADER_BYTES = 8
+"""Before the numbers of each storage of a legacy file: how many they are."""
 
 _MOST_DIMENSIONS = 32
 _MAPPINGS = ("collections.OrderedDict", "collections.Counter")

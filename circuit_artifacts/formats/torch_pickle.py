@@ -23,7 +23,7 @@ from circuit_artifacts.formats.archives import doubts, leads_out, open_archive, 
 from circuit_artifacts.formats.bounded import open_bounded
 from circuit_artifacts.formats.loaded_values import check_values
 from circuit_artifacts.formats.pickle_opcodes import Pickle, read_pickle
-from circuit_artifacts.formats.torch_calls import Storage, check_pickle
+from circuit_artifacts.formats.torch_calls import LEGACY_START, STORAGE_HEADER_BYTES, Storage, check_pickle
 
 __all__ = ["LIMITS", "NUMPY_ARRAYS", "AllowedGlobal", "Limits", "load_torch"]
 
@@ -73,9 +73,6 @@ _ZIP_END = b"PK\x05\x06"
 _ZIP_END_BYTES = 22
 _LARGEST_NOTE = 4096
 """Bytes of a member that is neither the pickle nor numbers: a version, a byte order, an id."""
-_LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""A pickle of torch's magic number."""
-_STORAGE_HEADER_BYTES = 8
 _ALLOWING = threading.RLock()
 """Torch keeps what is allowed in one place for all threads."""
 
@@ -205,7 +202,7 @@ def _check_legacy(stream: IO[bytes], path: Path, names: Collection[str], limits:
     """Refuse a file of the form before torch 1.6 that is not five pickles, and behind them the numbers of tensors."""
     n_bytes = _n_bytes(stream)
     pickles = io.BytesIO(stream.read(min(n_bytes, limits.pickle_bytes)))
-    if pickles.read(len(_LEGACY_START)) != _LEGACY_START:
+    if pickles.read(len(LEGACY_START)) != LEGACY_START:
         problem = "truncated, or not a torch file"
         raise FormatError(problem, file=path, found=f"{n_bytes:,} bytes")
     for _ in range(2):  # the protocol, and facts about the system
@@ -215,7 +212,7 @@ def _check_legacy(stream: IO[bytes], path: Path, names: Collection[str], limits:
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
         problem = "the numbers in the file are not those of its tensors"
         raise FormatError(problem, file=path)
-    expected = pickles.tell() + sum(_STORAGE_HEADER_BYTES + storage.n_bytes for storage in storages.values())
+    expected = pickles.tell() + sum(STORAGE_HEADER_BYTES + storage.n_bytes for storage in storages.values())
     if n_bytes != expected:
         problem = "the file is truncated, or has bytes at its end that belong to nothing"
         raise FormatError(problem, file=path, found=f"{n_bytes:,} bytes", expected=f"{expected:,}")

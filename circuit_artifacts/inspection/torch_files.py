@@ -11,15 +11,13 @@ from circuit_artifacts.errors import FormatError
 from circuit_artifacts.formats.archives import open_member
 from circuit_artifacts.formats.bounded import BoundedReader
 from circuit_artifacts.formats.pickle_opcodes import Pickle, read_pickle
+from circuit_artifacts.formats.torch_calls import LEGACY_START, STORAGE_HEADER_BYTES
 from circuit_artifacts.inspection.listing import Entry, Listing
 from circuit_artifacts.inspection.pickled import describe, storages
 from circuit_artifacts.remote import Location
 
-__all__ = ["LEGACY_START", "list_pickle", "list_torch_archive", "pickle_member"]
+__all__ = ["list_pickle", "list_torch_archive", "pickle_member"]
 
-LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""A pickle of torch's magic number; four more follow, then the numbers."""
-_STORAGE_HEADER_BYTES = 8  # how many numbers follow
 _LARGEST_PICKLE = 128 << 20  # bytes
 
 _PLAIN = re.compile(
@@ -80,7 +78,7 @@ def list_pickle(file: Location, stream: BoundedReader) -> Listing:
     if content.complete:
         keys = read_pickle(stream, file=file)
         expected = stream.tell() + sum(
-            _STORAGE_HEADER_BYTES + storage.n_bytes for storage in storages(content.kept_elsewhere)
+            STORAGE_HEADER_BYTES + storage.n_bytes for storage in storages(content.kept_elsewhere)
         )
         facts |= _code_facts([*header, content, keys])
         if (n_bytes := stream.seek(0, 2)) < expected:

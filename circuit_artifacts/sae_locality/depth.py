@@ -20,7 +20,7 @@ from circuit_artifacts.sae_locality.files import (
 )
 from circuit_artifacts.sae_locality.influences import FEATURE_KEYS, ActiveFeatures, float_lists, read_active_features
 from circuit_artifacts.sae_locality.privacy import stripped_text
-from circuit_artifacts.sae_locality.torch_files import Floats, load_dictionary, number, vector
+from circuit_artifacts.sae_locality.torch_files import Floats, load_dictionary, optional_number, vector
 from circuit_artifacts.schemas.sae_locality import DepthFeature, DepthWindow
 
 __all__ = ["CONTEXT_LENGTH_NAMES", "DepthFile", "Window", "depth_features", "depth_windows", "read_depth"]
@@ -134,16 +134,15 @@ class DepthFile:
         except (KeyError, TypeError, ValueError) as error:
             problem = "the window has no whole batch_idx, start_idx and num_active_features"
             raise SchemaError(problem, file=file.path, where=where, found=error) from error
-        entropy = entry.get("token_vector_entropy")
         return Window(
             number=index,
             batch=batch,
             start=start,
             n_active=n_active,
             features=features,
-            token_entropy=None
-            if entropy is None
-            else number(entropy, file=file, where=f"{where}.token_vector_entropy"),
+            token_entropy=optional_number(
+                entry.get("token_vector_entropy"), file=file, where=f"{where}.token_vector_entropy"
+            ),
             token_influence=vector(
                 entry.get("token_vector_influence", ()), file=file, where=f"{where}.token_vector_influence"
             ),

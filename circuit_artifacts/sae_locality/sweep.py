@@ -19,7 +19,7 @@ from circuit_artifacts.sae_locality.files import (
     make_table,
 )
 from circuit_artifacts.sae_locality.influences import FEATURE_KEYS, ActiveFeatures, float_lists, read_active_features
-from circuit_artifacts.sae_locality.torch_files import integer_keys, load_dictionary, number
+from circuit_artifacts.sae_locality.torch_files import integer_keys, load_dictionary, number, optional_number
 from circuit_artifacts.schemas.sae_locality import SweepFeature, SweepLength
 
 __all__ = ["LENGTHS_NAMES", "Length", "SweepFile", "read_sweep", "sweep_features", "sweep_lengths"]
@@ -90,14 +90,14 @@ class SweepFile:
             problem = "not the entry of a context length"
             raise SchemaError(problem, file=self.file.path, where=where, found=type(entry).__name__, expected="dict")
         features = read_active_features(entry, file=self.file, where=where)
-        entropy, n_active = entry.get("token_vector_entropy"), entry.get("num_active_features", len(features.ids))
+        n_active = entry.get("num_active_features", len(features.ids))
         return Length(
             context_len=context_len,
             n_active=int(number(n_active, file=self.file, where=f"{where}.num_active_features")),
             features=features,
-            token_entropy=None
-            if entropy is None
-            else number(entropy, file=self.file, where=f"{where}.token_vector_entropy"),
+            token_entropy=optional_number(
+                entry.get("token_vector_entropy"), file=self.file, where=f"{where}.token_vector_entropy"
+            ),
             extra=extra_text("sweep", entry, _LENGTH_KEYS),
         )
 

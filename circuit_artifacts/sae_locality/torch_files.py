@@ -10,7 +10,7 @@ import numpy.typing as npt
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.sae_locality.files import RepositoryFile
 
-__all__ = ["integer_keys", "load_dictionary", "load_tensor", "number", "number_or_vector", "vector"]
+__all__ = ["integer_keys", "load_dictionary", "load_tensor", "number", "number_or_vector", "optional_number", "vector"]
 
 Floats = npt.NDArray[np.float32]
 _TRUTH_AND_NUMBERS = "biuf"
@@ -91,6 +91,15 @@ def number(value: Any, *, file: RepositoryFile, where: str) -> float:
         problem = "not a number"
         raise SchemaError(problem, file=file.path, where=where, found=_named(value), expected="one number")
     return float(array)
+
+
+def optional_number(value: Any, *, file: RepositoryFile, where: str) -> float | None:
+    """As :func:`number`; None for None.
+
+    Raises:
+        SchemaError: anything else.
+    """
+    return None if value is None else number(value, file=file, where=where)
 
 
 def integer_keys(value: Any, *, file: RepositoryFile, where: str) -> dict[int, Any]:

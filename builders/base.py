@@ -18,6 +18,7 @@ import pyarrow as pa
 from circuit_artifacts import catalog
 from circuit_artifacts.builders import locating
 from circuit_artifacts.builders.errors import ShowsOwnErrors
+from circuit_artifacts.builders.features import features_of
 from circuit_artifacts.formats.reader import MaskFormat, Reader
 
 __all__ = ["ArtifactBuilder", "ArtifactConfig", "artifact_configs"]
@@ -40,10 +41,10 @@ class ArtifactConfig(datasets.BuilderConfig):
     revision: str | None = None
 
 
-def artifact_configs(mirror: str) -> list[ArtifactConfig]:
-    """One config per family and setting of a mirror."""
+def artifact_configs(mirror: str, kind: type[ArtifactConfig] = ArtifactConfig) -> list[ArtifactConfig]:
+    """One config per family and setting of a mirror, of the class that has its options."""
     return [
-        ArtifactConfig(name=name, version=datasets.Version("1.0.0"), description=config.family.summary)
+        kind(name=name, version=datasets.Version("1.0.0"), description=config.family.summary)
         for name, config in catalog.mirror(mirror).configs.items()
     ]
 
@@ -85,7 +86,7 @@ class ArtifactBuilder(ShowsOwnErrors, datasets.ArrowBasedBuilder):
         first = next(iter(self._readers.values()))
         return datasets.DatasetInfo(
             description=f"{mirror.title}: {self.config.description}",
-            features=datasets.Features.from_arrow_schema(first.schema(None)),
+            features=features_of(first.schema(None)),
             homepage=mirror.homepage,
             license=mirror.license,
             citation=mirror.citation,
@@ -117,14 +118,23 @@ class ArtifactBuilder(ShowsOwnErrors, datasets.ArrowBasedBuilder):
 
     def _prepare_split(self, split_generator: datasets.SplitGenerator, *args: Any, **kwargs: Any) -> None:
         schema = self._schemas[split_generator.name]
-        with self._features(datasets.Features.from_arrow_schema(schema)):
+        with self._features(features_of(schema)):
             super()._prepare_split(split_generator, *args, **kwargs)
 
     def _as_dataset(self, *args: Any, **kwargs: Any) -> datasets.Dataset:
         with self._features(None):  # the prepared file knows its own
             return super()._as_dataset(*args, **kwargs)
 
+    def _build_single_dataset(self, split: Any, *args: Any, **kwargs: Any) -> datasets.Dataset:
+        prepared = (self.info.splits or {}).get(str(split))
+        if prepared is not None and prepared.num_examples == 0:  # of which `datasets` would say that it does not exist
+            schema = self._readers[str(split)].schema(None)
+            return datasets.Dataset(
+                schema.empty_table(), info=datasets.DatasetInfo(features=features_of(schema)), split=split
+            )
+        return super()._build_single_dataset(split, *args, **kwargs)
+
     def _as_streaming_dataset_single(self, splits_generator: datasets.SplitGenerator) -> datasets.IterableDataset:
         schema = self._schemas[splits_generator.name]
-        with self._features(datasets.Features.from_arrow_schema(schema)):
+        with self._features(features_of(schema)):
             return super()._as_streaming_dataset_single(splits_generator)

@@ -1,7 +1,7 @@
 """`datasets.Features` of any Arrow schema, as the stock loaders give them.
 
-Integers with labels become `ClassLabel`; numbers in two to five dimensions become `Array2D` to `Array5D`; the rest is
-what `datasets` makes of it.
+A field that says which feature it is, such as an image, becomes that. Integers with labels become `ClassLabel`; numbers
+in two to five dimensions become `Array2D` to `Array5D`; the rest is what `datasets` makes of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+
+from circuit_artifacts.schemas.common import FEATURE_KEY
 
 __all__ = ["features_of"]
 
@@ -27,6 +29,8 @@ def features_of(schema: pa.Schema) -> datasets.Features:
 
 def _feature(field: pa.Field, labels: bytes | None = None) -> Any:
     """The feature of one field; the labels of a list are those of its elements."""
+    if (encoded := (field.metadata or {}).get(FEATURE_KEY)) is not None:
+        return getattr(datasets, encoded.decode())()
     labels = (field.metadata or {}).get(b"labels", labels)
     kind = field.type
     if pa.types.is_struct(kind):

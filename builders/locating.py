@@ -11,8 +11,9 @@ import pyarrow as pa
 
 import circuit_artifacts
 from circuit_artifacts import catalog
+from circuit_artifacts.filesets import Local
 from circuit_artifacts.formats.reader import MaskFormat, Reader, make_readers
-from circuit_artifacts.remote import Location
+from circuit_artifacts.remote import RemoteFile
 from circuit_artifacts.sources import Sources
 
 __all__ = ["cache_key", "locate", "obtain", "readers", "tables"]
@@ -48,8 +49,8 @@ def obtain(mirror_name: str, options: Any, *, token: Token = None) -> bool:
 
 def locate(
     mirror_name: str, options: Any, readers: Mapping[str, Reader], *, token: Token = None, streaming: bool = False
-) -> Location:
-    """The file of a config: a path, or, for streaming by readers that can, a file that is read where it is.
+) -> Local | RemoteFile:
+    """The file or files of a config; for streaming by readers that can, what is on the Hub is read where it is.
 
     Raises:
         MissingArtifactError: the file could not be had.
@@ -87,4 +88,5 @@ def _sources(mirror_name: str, options: Mapping[str, Any]) -> Sources:
         revision=options.get("revision"),
         token=options.get("token"),
         regenerate=options.get("regenerate"),
+        options={name: options[name] for name in catalog.mirror(mirror_name).options if name in options},
     )

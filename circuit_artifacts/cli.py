@@ -97,7 +97,7 @@ def list_configs(
         plan = sources.plan(config)
         rows.append(
             {"config": name, "content": config.family.summary, "file": config.file, "action": plan.action}
-            | {"source": plan.source, "bytes": plan.path.stat().st_size if plan.path and plan.path.exists() else None}
+            | {"source": plan.source, "bytes": plan.size}
         )
     display.show_rows(rows, as_json=as_json, dispensable=("file", "content", "bytes"))
 

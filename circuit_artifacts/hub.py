@@ -25,7 +25,18 @@ from urllib.parse import unquote, urlsplit
 from circuit_artifacts.errors import FormatError, MissingArtifactError, SourceError, UnsafeContentError
 from circuit_artifacts.settings import Settings
 
-__all__ = ["HubFile", "Metadata", "cached", "download", "metadata", "offline_reason", "prefetch", "verified"]
+__all__ = [
+    "HubFile",
+    "Metadata",
+    "cached",
+    "download",
+    "list_repository",
+    "metadata",
+    "offline_reason",
+    "prefetch",
+    "snapshot",
+    "verified",
+]
 
 logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -116,6 +127,19 @@ def cached(file: HubFile) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
+def snapshot(file: HubFile) -> Path | None:
+    """The folder that the Hub cache has of a file's repository at its revision, or None; no request is made."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=file.repository, repo_type=file.kind))
+    revision = file.revision or constants.DEFAULT_REVISION
+    with contextlib.suppress(OSError):
+        revision = (folder / "refs" / revision).read_text().strip()
+    found = folder / "snapshots" / revision
+    return found if found.is_dir() else None
+
+
 def offline_reason() -> str | None:
     """Why no download can happen now, or None.
 
@@ -182,6 +206,23 @@ def prefetch(files: Sequence[HubFile]) -> None:
         )
     except Exception as error:  # noqa: BLE001 - see above
         logger.debug("fetching %d files of %s together failed: %s", len(files), first.repository, error)
+
+
+def list_repository(file: HubFile) -> tuple[str, tuple[str, ...]]:
+    """The commit of a file's repository at its revision, and the paths of all files there, sorted.
+
+    Raises:
+        MissingArtifactError: the repository or revision does not exist.
+        SourceError: the Hub could not be asked.
+    """
+    from huggingface_hub import HfApi
+
+    def ask() -> tuple[str, tuple[str, ...]]:
+        found = HfApi(token=file.token).repo_info(file.repository, revision=file.revision, repo_type=file.kind)
+        return str(found.sha), tuple(sorted(item.rfilename for item in found.siblings or ()))
+
+    _require_online(file)
+    return _patiently(file, ask)
 
 
 def metadata(file: HubFile) -> Metadata:

@@ -18,6 +18,7 @@ from circuit_artifacts.conversion.configs import Converted, Task, convert_config
 from circuit_artifacts.conversion.folders import remove_abandoned
 from circuit_artifacts.conversion.processes import in_processes
 from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.filesets import FileSet, Local
 from circuit_artifacts.progress import track
 from circuit_artifacts.schemas.declaration import Config, Mirror
 from circuit_artifacts.sources import Sources
@@ -72,8 +73,8 @@ def convert(
         for task in tasks:
             remove_abandoned(out / task.config.name)
     if originals:
-        for name, path in paths.items():
-            _copy(path, out / ORIGINALS / mirror.configs[name].file)
+        for name, found in paths.items():
+            _copy_originals(found, mirror.configs[name], out / ORIGINALS)
     if any(files.values()):
         write_card(mirror, _all_converted(mirror, out), out, [name for name, found in files.items() if not found])
     return [file for found in files.values() for file in found]
@@ -92,6 +93,14 @@ def _say_what_differs(config: Config, files: Sequence[Converted]) -> None:
 
 def _all_converted(mirror: Mirror, out: Path) -> list[Converted]:
     return [file for config in mirror.configs.values() for file in find_converted(config, out)]
+
+
+def _copy_originals(found: Local, config: Config, folder: Path) -> None:
+    if isinstance(found, FileSet):
+        for name in found.names:
+            _copy(found.path(name), folder / name)
+    else:
+        _copy(found, folder / config.file)
 
 
 def _copy(source: Path, target: Path) -> None:

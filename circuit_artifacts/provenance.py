@@ -23,8 +23,9 @@ from pydantic import Field, ValidationError
 
 from circuit_artifacts.atomic import atomic_path
 from circuit_artifacts.errors import CircuitArtifactsError, SchemaError
+from circuit_artifacts.filesets import FileSet, Local
 from circuit_artifacts.formats.hdf5 import open_hdf5, read_attributes
-from circuit_artifacts.remote import Location
+from circuit_artifacts.remote import RemoteFile
 from circuit_artifacts.schemas.common import ArtifactModel
 
 __all__ = [
@@ -89,8 +90,11 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def file_digest(path: Path) -> str:
-    """``sha256:<hex>`` of a file."""
+def file_digest(path: Local) -> str:
+    """``sha256:<hex>`` of a file; of several files, of their names and digests."""
+    if isinstance(path, FileSet):
+        lines = "".join(f"{file_digest(path.path(name))} {name}\n" for name in path.names)
+        return f"sha256:{hashlib.sha256((lines + chr(0).join(path.listing)).encode()).hexdigest()}"
     with path.open("rb") as stream:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
@@ -118,12 +122,19 @@ def write_sidecar(path: Path, record: Provenance) -> None:
         temporary.write_text(json.dumps(dated.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
 
 
-def read(path: Location) -> Provenance | None:
+def read(path: Local | RemoteFile) -> Provenance | None:
     """The record beside `path` or inside it, or None for a file that was not made here, as one that is read remotely.
+
+    Of several files, the first record that there is.
 
     Raises:
         SchemaError: there is a record, and it cannot be understood.
     """
+    if isinstance(path, FileSet):
+        if isinstance(path.place, Path):
+            records = map(read, path.paths)
+            return next((record for record in records if record is not None), None)
+        return None
     if not isinstance(path, Path):
         return None
     record = sidecar(path)

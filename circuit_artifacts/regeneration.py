@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from circuit_artifacts import catalog
+from circuit_artifacts.plans import Plan
 from circuit_artifacts.schemas.declaration import Config
-from circuit_artifacts.sources import Plan, Sources
+from circuit_artifacts.sources import Sources
 
 __all__ = ["PlannedStep", "planned_steps", "regenerate"]
 

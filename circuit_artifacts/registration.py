@@ -25,6 +25,8 @@ BUILDER_MODULES = {
     GENERIC: "circuit_artifacts.builders.hdf5",
     "csp-atlas": "circuit_artifacts.builders.csp_atlas",
     "csp-atlas-mini": "circuit_artifacts.builders.csp_atlas_mini",
+    "sae-locality": "circuit_artifacts.builders.sae_locality",
+    "sae-locality-mini": "circuit_artifacts.builders.sae_locality_mini",
 }
 _MODULE, _SEAM = "datasets.load", "dataset_module_factory"
 _PACKAGED, _STOCK_HDF5 = "_PACKAGED_DATASETS_MODULES", "hdf5"

@@ -35,6 +35,11 @@ class Settings(BaseSettings):
         return (self.home or _user_cache()) / "derived"
 
     @property
+    def listings(self) -> Path:
+        """Where it is kept which files repositories of the Hub have."""
+        return (self.home or _user_cache()) / "listings"
+
+    @property
     def verified(self) -> Path:
         """Where it is noted which downloads were compared with their hashes."""
         return (self.home or _user_cache()) / "verified"

@@ -18,8 +18,9 @@ from circuit_artifacts.errors import (
     SourceError,
     UnknownNameError,
 )
+from circuit_artifacts.filesets import list_files
 from circuit_artifacts.formats.reader import make_readers
-from circuit_artifacts.schemas.declaration import Mirror, import_string
+from circuit_artifacts.schemas.declaration import Config, Mirror, import_string
 
 __all__ = ["Finding", "limited", "mirror_of", "validate"]
 
@@ -76,13 +77,19 @@ def mirror_of(folder: Path) -> Mirror:
     if not folder.is_dir():
         problem = "there is no such folder"
         raise SourceError(problem, file=folder)
-    present = {path.name for path in folder.iterdir()}
+    names = list_files(folder)
     for mirror in catalog.mirrors().values():
-        declared = sorted(present & mirror.config_by_file.keys())
+        declared = sorted({name for config in mirror.config_by_file.values() for name in _files_of(config, names)})
         if declared:  # mirrors regenerated from another model share their file names with the published one
             return next((maker for file in declared if (maker := _maker(folder / file))), mirror)
     problem = "no file here has a name that a mirror declares"
-    raise UnknownNameError(problem, file=folder, found=sorted(present)[:5], expected=", ".join(catalog.mirrors()))
+    raise UnknownNameError(problem, file=folder, found=list(names[:5]), expected=", ".join(catalog.mirrors()))
+
+
+def _files_of(config: Config, names: tuple[str, ...]) -> tuple[str, ...]:
+    if config.family.select is None:
+        return (config.file,) if config.file in names else ()
+    return () if config.family.is_inventory else config.select(names, {})
 
 
 def validate(folder: Path, mirror: Mirror | None = None) -> Iterator[Finding]:

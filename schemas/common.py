@@ -14,8 +14,21 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["ActiveDimensions", "ArtifactModel", "DenseMask", "Int32", "Vector", "arrow_schema"]
+__all__ = [
+    "ActiveDimensions",
+    "ArtifactModel",
+    "DenseMask",
+    "Image",
+    "Int32",
+    "Vector",
+    "arrow_schema",
+    "has_vectors",
+]
 
+FEATURE_KEY = b"feature"
+"""Metadata of a field: the feature of `datasets` that it is, where its Arrow type does not tell."""
+
+_ENCODED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _ARROW_TYPES: dict[Any, pa.DataType] = {
     str: pa.string(),
     bool: pa.bool_(),
@@ -37,7 +50,15 @@ class Vector:
     value_type: pa.DataType
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Marks a field as an encoded feature of `datasets`, such as ``Image``, stored as bytes with a file name."""
+
+    feature: str
+
+
 Int32 = Annotated[int, pa.int32()]
+Image = Annotated[dict[str, Any], Encoded("Image")]
 ActiveDimensions = Annotated[list[int], pa.list_(pa.uint16())]
 DenseMask = Annotated[list[bool], Vector(pa.bool_())]
 
@@ -55,11 +76,14 @@ def arrow_schema(row: type[BaseModel], *, width: int | None = None) -> pa.Schema
     fields = []
     for name, field in row.model_fields.items():
         annotation, nullable = _without_none(field.annotation)
-        marker = next((item for item in field.metadata if isinstance(item, pa.DataType | Vector)), None)
+        marker = next((item for item in field.metadata if isinstance(item, pa.DataType | Vector | Encoded)), None)
         if marker is None and get_origin(annotation) is Annotated:
             annotation, *markers = get_args(annotation)
-            marker = next((item for item in markers if isinstance(item, pa.DataType | Vector)), None)
-        if isinstance(marker, Vector):
+            marker = next((item for item in markers if isinstance(item, pa.DataType | Vector | Encoded)), None)
+        metadata = None
+        if isinstance(marker, Encoded):
+            arrow_type, metadata = _ENCODED, {FEATURE_KEY: marker.feature.encode()}
+        elif isinstance(marker, Vector):
             arrow_type = pa.list_(marker.value_type, -1 if width is None else width)
         elif marker is not None:
             arrow_type = marker
@@ -68,8 +92,13 @@ def arrow_schema(row: type[BaseModel], *, width: int | None = None) -> pa.Schema
         else:
             msg = f"{row.__name__}.{name}: no Arrow type for {annotation!r}"
             raise TypeError(msg)
-        fields.append(pa.field(field.alias or name, arrow_type, nullable=nullable))
+        fields.append(pa.field(field.alias or name, arrow_type, nullable=nullable, metadata=metadata))
     return pa.schema(fields)
+
+
+def has_vectors(row: type[BaseModel]) -> bool:
+    """Whether a row holds vectors of the model's width."""
+    return arrow_schema(row, width=1) != arrow_schema(row, width=2)
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

@@ -7,7 +7,7 @@ named by import strings ("module:function"), so that declaring imports nothing h
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from circuit_artifacts.schemas.common import ArtifactModel
 
 __all__ = ["Config", "Family", "Mirror", "Split", "Step", "import_string"]
 
-Setting = Mapping[str, float]
+Setting = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,15 @@ class Family:
     Attributes:
         name: also the config name, without the setting.
         summary: one line for listings and cards.
-        file: file name, with the setting's fields in braces.
+        file: file name, with the setting's fields in braces; of several files, a pattern for people to read.
+        select: "module:function" that picks the files of a config from the paths of all files of a place, where they
+            cannot be named in advance; called with the config, the paths and the mirror's options.
+        is_inventory: the rows are about all files of a place; `select` names those that are read for it.
         reader: "module:function" that gives a `circuit_artifacts.formats.reader.Reader` for a split.
         splits: what rows the file holds.
-        settings: the grid of settings the family exists for; empty for a single file.
+        settings: the grid of settings the family exists for; empty for a single one.
+        suffix: how a setting's axis and value are written in a config's name.
+        by_name: regenerated only when it is named, because its content is that of other families.
         optional: the publisher may not have released it; a validator does not ask for it.
         loadable: False for files that are only an input of a step.
         attributes: for HDF5, axis of the setting -> the names its attribute on ``/metadata`` may have.
@@ -62,6 +67,10 @@ class Family:
     reader: str
     splits: tuple[Split, ...]
     settings: tuple[Setting, ...] = ()
+    suffix: str = "_{axis}{value}"
+    select: str | None = None
+    is_inventory: bool = False
+    by_name: bool = False
     optional: bool = False
     loadable: bool = True
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -82,13 +91,22 @@ class Config:
     @property
     def name(self) -> str:
         """For example ``masks_eps0.5_cons0.8``: Python's default float text, as in the published file names."""
-        suffix = "".join(f"_{axis}{value}" for axis, value in self.setting.items())
-        return self.family.name + suffix
+        suffixes = (self.family.suffix.format(axis=axis, value=value) for axis, value in self.setting.items())
+        return "".join((self.family.name, *suffixes))
 
     @property
     def file(self) -> str:
         """The file name in the published layout."""
         return self.family.file.format(**self.setting)
+
+    def select(self, names: Sequence[str], options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Of the paths of all files of a place, those of this config, sorted.
+
+        Raises:
+            UnknownNameError: an option names what is not there, such as a run.
+        """
+        assert self.family.select is not None
+        return tuple(sorted(import_string(self.family.select)(self, names, **options)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +117,15 @@ class Step:
         name: shown in plans and provenance.
         makes: names of families.
         needs: names of families (the same setting, or all settings if the product has none) or of single configs.
-        function: "module:function", called with a `circuit_artifacts.sources.Job`.
+        uses: likewise, what is taken as far as it is on this machine; if there are any, at least one has to be.
+        function: "module:function", called with a `circuit_artifacts.jobs.Job`.
         model: whether it runs a language model, so that it happens on demand only.
     """
 
     name: str
     makes: tuple[str, ...]
     needs: tuple[str, ...]
+    uses: tuple[str, ...] = ()
     function: str
     model: bool = False
 
@@ -123,6 +143,7 @@ class Mirror:
         n_layers: layers of the published model.
         width: width of the published vectors.
         parameters: defaults for steps, such as the model id.
+        options: what a loader can choose of files that are picked from a list, such as the run, and the defaults.
         validator: "module:function" that checks a folder as a whole.
     """
 
@@ -136,6 +157,7 @@ class Mirror:
     n_layers: int
     width: int
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     default_config: str
     validator: str | None = None
     homepage: str = ""
@@ -167,8 +189,15 @@ class Mirror:
 
     def needs(self, step: Step, config: Config) -> tuple[Config, ...]:
         """What a step needs to make one config: the same setting of a family, or all of them, or a named config."""
+        return self._inputs(step.needs, config)
+
+    def uses(self, step: Step, config: Config) -> tuple[Config, ...]:
+        """What a step takes too, as far as it is there."""
+        return self._inputs(step.uses, config)
+
+    def _inputs(self, names: Sequence[str], config: Config) -> tuple[Config, ...]:
         configs: list[Config] = []
-        for name in step.needs:
+        for name in names:
             family = self.family_by_name.get(name)
             if family is None:
                 configs.append(self.configs[name])

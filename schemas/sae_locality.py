@@ -7,12 +7,12 @@ to ``runs.path``. ``extra`` is a JSON object of whatever the file holds beyond t
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import pyarrow as pa
 from pydantic import Field
 
-from circuit_artifacts.schemas.common import ArtifactModel, Int32, Vector
+from circuit_artifacts.schemas.common import ArtifactModel, Image, Int32, Vector
 
 __all__ = [
     "AutocorrelationCurve",
@@ -43,7 +43,6 @@ Floats = Annotated[list[float], pa.list_(pa.float32())]
 Texts = Annotated[list[str], pa.list_(pa.string())]
 Tokens = Annotated[list[int], pa.list_(pa.int64())]
 Trace = Annotated[list[float], pa.list_(pa.float32(), 129)]
-Image = Annotated[dict[str, Any], pa.struct([("bytes", pa.binary()), ("path", pa.string())])]
 
 
 class Run(ArtifactModel):
@@ -65,6 +64,7 @@ class Run(ArtifactModel):
     sae_arch: str | None
     torch_version: str | None
     gpu_name: str | None
+    regenerated: bool
     config: str | None
     bench: str | None
 
@@ -79,7 +79,8 @@ class DepthWindow(InRun):
     """One window of a depth run at one layer (spec 4.1).
 
     ``sae_arch`` is what the file says, which is the architecture that was found; the one of ``runs`` is a hint that
-    is wrong for three presets (spec 3).
+    is wrong for three presets (spec 3). ``sae_encode`` says how features were computed; published files were ``compat``
+    and do not say so.
     """
 
     preset: str | None
@@ -95,6 +96,7 @@ class DepthWindow(InRun):
     total_features: Int32 | None
     sae_arch: str | None
     sae_source: str | None
+    sae_encode: str | None
     extra: str | None
 
 
@@ -133,6 +135,7 @@ class SweepLength(InRun):
     total_features: Int32 | None
     sae_arch: str | None
     sae_source: str | None
+    sae_encode: str | None
     extra: str | None
 
 

@@ -71,13 +71,13 @@ def put_into_hub_cache(repository: str, source: Path, *, revision: str = "main")
 def test_the_hub_cache_is_used_offline(small: Atlas, home: Path, repository: str) -> None:
     cached = put_into_hub_cache(repository, small.folder / MASKS.file)
     plan = Sources(mirror=MIRROR).plan(MASKS)
-    assert (plan.action, plan.path, plan.source) == ("use", cached, f"Hub cache of {repository}")
+    assert (plan.action, plan.location, plan.source) == ("use", cached, f"Hub cache of {repository}")
     assert not home.exists()
 
 
 def test_the_revision_is_part_of_the_question(small: Atlas) -> None:
     cached = put_into_hub_cache(MIRROR.repositories[0], small.folder / MASKS.file)
-    assert Sources(mirror=MIRROR, revision=COMMIT).plan(MASKS).path == cached
+    assert Sources(mirror=MIRROR, revision=COMMIT).plan(MASKS).location == cached
     assert Sources(mirror=MIRROR, revision="f" * 40).plan(MASKS).action == "missing"
 
 
@@ -249,4 +249,4 @@ def test_the_home_folder_and_relative_paths_are_understood(
     monkeypatch.setenv("HOME", str(atlas.folder.parent))
     monkeypatch.chdir(atlas.folder.parent)
     for root in (Path("~") / atlas.folder.name, Path(atlas.folder.name)):
-        assert Sources(mirror=MIRROR, data_root=root).plan(MASKS).path == atlas.folder / MASKS.file
+        assert Sources(mirror=MIRROR, data_root=root).plan(MASKS).location == atlas.folder / MASKS.file

@@ -246,7 +246,7 @@ def test_a_snapshot_of_the_hub_cache_is_a_local_folder(hub: LoopbackHub, files: 
     hub.add_repository(FIRST, files)
     path = Sources(mirror=MIRROR).fetch(MASKS)[MASKS.name]
     assert path.is_symlink()
-    assert Sources(mirror=MIRROR, data_root=path.parent).plan(MASKS).path == path
+    assert Sources(mirror=MIRROR, data_root=path.parent).plan(MASKS).location == path
 
 
 def test_an_atlas_fixture_is_whole(files: dict[str, Path]) -> None:

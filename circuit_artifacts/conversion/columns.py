@@ -7,6 +7,8 @@ from itertools import count
 
 import pyarrow as pa
 
+from circuit_artifacts.schemas.common import FEATURE_KEY
+
 __all__ = ["as_floats", "conform", "label_columns", "labelled", "searchable", "union"]
 
 
@@ -39,8 +41,8 @@ def label_columns(schema: pa.Schema) -> list[str]:
 
 
 def labelled(schema: pa.Schema) -> pa.Schema:
-    """The schema with what tells `datasets` that integers are class labels."""
-    names = label_columns(schema)
+    """The schema with what tells `datasets` that integers are class labels, and bytes images."""
+    names = label_columns(schema) + [field.name for field in schema if FEATURE_KEY in (field.metadata or {})]
     if not names:
         return schema
     from datasets import Features

@@ -16,6 +16,7 @@ from circuit_artifacts.conversion.columns import as_floats, conform, label_colum
 from circuit_artifacts.conversion.folders import atomic_folder, remove_abandoned
 from circuit_artifacts.conversion.parts import ARROW_BYTES_KEY, part_name, read_parts, write_parts
 from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.filesets import Local
 from circuit_artifacts.formats.reader import Reader, make_readers
 from circuit_artifacts.schemas.declaration import Config, Mirror
 from circuit_artifacts.viewer.scan import integer_leaves, read_footer
@@ -33,13 +34,13 @@ class Task:
     """What to convert: picklable, so that it can be done in another process.
 
     Attributes:
-        source: the config's file.
+        source: the config's file or files.
         out: the folder that holds a folder per config.
     """
 
     mirror: Mirror
     config: Config
-    source: Path
+    source: Local
     out: Path
 
 
@@ -152,7 +153,7 @@ def _write(task: Task, digest: str, folder: Path) -> None:
             _rewrite(files, schema, folder, split, name)
 
 
-def _tables(reader: Reader, source: Path) -> Iterator[pa.Table]:
+def _tables(reader: Reader, source: Local) -> Iterator[pa.Table]:
     for shard in reader.shards(source):
         yield from reader.tables(source, shard)
 

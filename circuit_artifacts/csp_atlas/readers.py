@@ -221,7 +221,9 @@ def _config(mirror: str, family: str, eps: float, cons: float) -> Config:
 
 def _path(config: Config, mirror: str, data_root: PathLike | None) -> Path:
     sources = Sources(mirror=catalog.mirror(mirror), data_root=Path(data_root) if data_root else None)
-    return sources.fetch(config)[config.name]
+    path = sources.fetch(config)[config.name]
+    assert isinstance(path, Path)
+    return path
 
 
 def _frame(config_name: str, mirror: str, data_root: PathLike | None) -> pd.DataFrame:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 import pyarrow as pa
 
 from circuit_artifacts import provenance
 from circuit_artifacts.errors import UnknownNameError
-from circuit_artifacts.remote import Location
+from circuit_artifacts.filesets import Local
+from circuit_artifacts.remote import RemoteFile
 from circuit_artifacts.schemas.declaration import Config, Mirror, Split, import_string
 
 __all__ = ["MaskFormat", "Reader", "Request", "Shape", "make_readers", "read_table"]
@@ -50,7 +50,7 @@ class Shape:
     width: int
 
     @classmethod
-    def of(cls, path: Location | None, mirror: Mirror) -> Shape:
+    def of(cls, path: Local | RemoteFile | None, mirror: Mirror) -> Shape:
         """What the file's provenance says, else what the mirror publishes."""
         return cls.recorded(provenance.read(path) if path is not None else None, mirror)
 
@@ -67,13 +67,13 @@ class Reader(Protocol):
 
     def __init__(self, request: Request) -> None: ...
 
-    def schema(self, path: Path | None) -> pa.Schema:
+    def schema(self, path: Local | None) -> pa.Schema:
         """Schema of the tables; with None, that of the published files."""
 
-    def shards(self, path: Path) -> list[Shard]:
+    def shards(self, path: Local) -> list[Shard]:
         """Numbers of the parts that can be read independently, in row order."""
 
-    def tables(self, path: Path, shard: Shard) -> Iterator[pa.Table]:
+    def tables(self, path: Local, shard: Shard) -> Iterator[pa.Table]:
         """The rows of one shard, in deterministic tables.
 
         Raises:
@@ -95,7 +95,7 @@ def make_readers(mirror: Mirror, config: Config, mask_format: MaskFormat = "indi
     }
 
 
-def read_table(mirror: Mirror, config: Config, path: Path, split: str | None = None) -> pa.Table:
+def read_table(mirror: Mirror, config: Config, path: Local, split: str | None = None) -> pa.Table:
     """All rows of one split of a file, checked against its schema; the first split if none is named.
 
     Raises:

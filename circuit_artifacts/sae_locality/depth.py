@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from circuit_artifacts import provenance
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.sae_locality.files import (
     RepositoryFile,
@@ -61,9 +62,10 @@ _CONFIG_KEYS = frozenset(
         "random_seed",
         "sae_source",
         "sae_arch",
+        "sae_encode",
     }
 )
-_FILE_KEYS = frozenset({"batch_results", "summary", "config", "plots_dir", "batch_start_indices"})
+_FILE_KEYS = frozenset({"batch_results", "summary", "config", "plots_dir", "batch_start_indices", provenance.KEY})
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ def sae_columns(config: Mapping[str, Any]) -> dict[str, Any]:
         "total_features": config.get("total_features"),
         "sae_arch": config.get("sae_arch"),
         "sae_source": stripped_text(source) if isinstance(source, str) else None,
+        "sae_encode": config.get("sae_encode"),
     }
 
 

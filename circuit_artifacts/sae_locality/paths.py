@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-__all__ = ["PRESETS", "UNKNOWN", "Place", "classify", "is_link"]
+from circuit_artifacts.schemas.sae_locality_mirror import PRESETS
 
-PRESETS = ("pythia-70m", "gpt2-small", "qwen2-0.5b", "llama-3.2-1b", "gemma-2-2b", "llama-3-8b")
-"""The published presets (spec 3). Folders of other presets are known by their dataset level."""
+__all__ = ["UNKNOWN", "Place", "classify", "is_link"]
+
 UNKNOWN = "unknown"
 _LEGACY = "legacy/"
 _FIRST_CORPUS = "wikitext"  # of folders from the time before there was a dataset level
 
 _TIME = r"\d{8}_\d{6}"
 _RUN = rf"(?P<timestamp>{_TIME})(?:_(?P<variant>[^/]+))?/"
-_ANY_PRESET = "|".join(map(re.escape, PRESETS))
+_ANY_PRESET = "|".join(map(re.escape, PRESETS))  # folders of other presets are known by their dataset level
 _SITE = r"(?P<site>[a-z][a-z0-9_]*?)_layer(?P<layer>\d+)"
 _TIER = r"(?:_(?P<tier>token|phrase|concept|abstract|all))?"
 _PNG = r"[^/]+\.png"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from circuit_artifacts import provenance
 from circuit_artifacts.errors import CircuitArtifactsError, UnknownNameError
 from circuit_artifacts.sae_locality.depth import CONTEXT_LENGTH_NAMES
 from circuit_artifacts.sae_locality.files import first_of, make_table
@@ -14,10 +15,12 @@ from circuit_artifacts.sae_locality.json_files import json_text
 from circuit_artifacts.sae_locality.paths import UNKNOWN, Place, classify, is_link
 from circuit_artifacts.schemas.sae_locality import Run
 
-__all__ = ["POLICIES", "choose", "inventory"]
+__all__ = ["CONFIGURATIONS", "POLICIES", "choose", "inventory"]
 
 POLICIES = ("latest", "most_complete", "all")
-_CONFIGURATIONS = ("run_config", "manifest")
+_SETTINGS = ("run_config", "manifest")
+CONFIGURATIONS = frozenset({*_SETTINGS, "bench"})
+"""Kinds of files that say how a run was made, and how it went."""
 
 
 def choose(names: Iterable[str], run: str = "latest", *, legacy: bool = False) -> list[str]:
@@ -57,7 +60,7 @@ def choose(names: Iterable[str], run: str = "latest", *, legacy: bool = False) -
     return sorted(chosen)
 
 
-def inventory(names: Iterable[str], read_json: Callable[[str], Any] | None = None) -> pa.Table:
+def inventory(names: Collection[str], read_json: Callable[[str], Any] | None = None) -> pa.Table:
     """Rows of `Run`: every run folder, every folder of files that belong to no run, and every unknown file.
 
     Args:
@@ -66,10 +69,14 @@ def inventory(names: Iterable[str], read_json: Callable[[str], Any] | None = Non
             only. None leaves the columns empty that come from there.
     """
     of_run: dict[str, list[Place]] = {}
+    made_here = {name.removesuffix(provenance.SUFFIX) for name in names if name.endswith(provenance.SUFFIX)}
     for place in map(classify, sorted(set(names))):
-        if not is_link(place.path):
+        if not is_link(place.path) and not place.path.endswith(provenance.SUFFIX):
             of_run.setdefault(place.run, []).append(place)
-    rows = [_row(path, places, read_json) for path, places in sorted(of_run.items())]
+    rows = [
+        {**_row(path, places, read_json), "regenerated": any(place.path in made_here for place in places)}
+        for path, places in sorted(of_run.items())
+    ]
     columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
     return make_table(Run, columns, len(rows))
 
@@ -88,8 +95,8 @@ def _chosen_runs(group: dict[str, list[Place]], run: str) -> list[list[Place]]:
 
 def _row(path: str, places: Sequence[Place], read_json: Callable[[str], Any] | None) -> dict[str, Any]:
     first = places[0]
-    files = {place.kind: place.path for place in places if place.kind in {*_CONFIGURATIONS, "bench"}}
-    config = _content(first_of(files, _CONFIGURATIONS), read_json)
+    files = {place.kind: place.path for place in places if place.kind in CONFIGURATIONS}
+    config = _content(first_of(files, _SETTINGS), read_json)
     bench = _content(files.get("bench"), read_json)
     known = {**(bench or {}), **(config or {})}
     return {

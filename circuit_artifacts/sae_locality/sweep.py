@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from circuit_artifacts import provenance
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.sae_locality.depth import sae_columns
 from circuit_artifacts.sae_locality.files import (
@@ -47,8 +48,10 @@ _SUMMARY_KEYS = frozenset(
         "prompt_token_strs",
     }
 )
-_CONFIG_KEYS = frozenset({"preset", "threshold", "random_seed", "total_features", "sae_source", "sae_arch"})
-_FILE_KEYS = frozenset({*_RESULTS_NAMES, "summary", "config", "plots_dir"})
+_CONFIG_KEYS = frozenset(
+    {"preset", "threshold", "random_seed", "total_features", "sae_source", "sae_arch", "sae_encode"}
+)
+_FILE_KEYS = frozenset({*_RESULTS_NAMES, "summary", "config", "plots_dir", provenance.KEY})
 
 
 @dataclass(frozen=True)

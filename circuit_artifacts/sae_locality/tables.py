@@ -31,7 +31,7 @@ from circuit_artifacts.sae_locality.runs import choose
 from circuit_artifacts.schemas import sae_locality as rows
 from circuit_artifacts.schemas.common import ArtifactModel
 
-__all__ = ["TABLES", "Table", "plan"]
+__all__ = ["TABLES", "TABLE_OF_ROW", "Table", "plan"]
 
 ReadFile = Callable[[RepositoryFile, Sequence[RepositoryFile]], pa.Table]
 
@@ -102,6 +102,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
     }
 )
 """Every table but `runs`, which `runs.inventory` makes from the list of files."""
+
+TABLE_OF_ROW: Mapping[type[ArtifactModel], str] = MappingProxyType({table.row: name for name, table in TABLES.items()})
 
 
 def plan(

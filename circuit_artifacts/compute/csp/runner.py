@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from circuit_artifacts.compute.engines import Engine
     from circuit_artifacts.compute.models import TextTokenizer
     from circuit_artifacts.provenance import Provenance
-    from circuit_artifacts.sources import Job
+    from circuit_artifacts.jobs import Job
 
 __all__ = ["ModelRunner"]
 

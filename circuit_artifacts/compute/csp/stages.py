@@ -39,7 +39,7 @@ from circuit_artifacts.formats.reader import Shape
 from circuit_artifacts.formats.tabular import write_parquet
 from circuit_artifacts.schemas.common import arrow_schema
 from circuit_artifacts.schemas.csp_vocabulary import split_pair
-from circuit_artifacts.sources import Job
+from circuit_artifacts.jobs import Job
 
 __all__ = [
     "activations",

@@ -1,4 +1,4 @@
-"""The six models of the published runs with their autoencoders and settings (locality spec 3)."""
+"""The six models of the published runs with their autoencoders and settings (locality spec 3), and the bundled one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Final, Literal
 
 from circuit_artifacts.errors import UnknownNameError
 
-__all__ = ["CONTEXT_LEN", "N_WINDOWS", "PRESETS", "SEED", "SWEEP_MIN_CONTEXT_LEN", "SWEEP_SEED", "Preset", "preset"]
+__all__ = [
+    "CONTEXT_LEN",
+    "MINI",
+    "N_WINDOWS",
+    "PRESETS",
+    "SEED",
+    "SWEEP_MIN_CONTEXT_LEN",
+    "SWEEP_SEED",
+    "Preset",
+    "preset",
+]
 
 CONTEXT_LEN: Final = 64
 N_WINDOWS: Final = 50
@@ -66,6 +76,10 @@ class Preset:
         """The site with its layer, as file names and summaries have it."""
         return f"{self.site}_layer{layer}"
 
+    def sae_path(self, layer: int) -> str:
+        """Where a layer's autoencoder is in its repository."""
+        return f"{self.sae_archive}/{self.sae_paths[layer]}" if self.sae_archive else self.sae_paths[layer]
+
     def sae_source(self, layer: int) -> str:
         """The autoencoder's origin as `.pt` files state it.
 
@@ -78,15 +92,16 @@ class Preset:
 
 
 def preset(name: str) -> Preset:
-    """A preset by its name.
+    """A published preset, or that of the bundled model, by its name.
 
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in PRESETS:
+    known = {**PRESETS, MINI.name: MINI}
+    if name not in known:
         problem = "there is no such preset"
-        raise UnknownNameError(problem, where="preset", found=repr(name), expected=", ".join(PRESETS))
-    return PRESETS[name]
+        raise UnknownNameError(problem, where="preset", found=repr(name), expected=", ".join(known))
+    return known[name]
 
 
 def _per_layer(template: str, n_layers: int) -> tuple[str, ...]:
@@ -204,4 +219,23 @@ PRESETS: Final = MappingProxyType(
             ),
         )
     }
+)
+
+MINI: Final = Preset(
+    name="mini",
+    model="mini",
+    n_layers=8,
+    d_model=64,
+    site="resid_post",
+    layers=tuple(range(8)),
+    threshold=0.0,
+    sae_loader="sae_lens",
+    sae_arch_declared="relu",
+    sae_arch="relu",
+    sae_repo="mini",
+    sae_paths=_per_layer("resid_post/layer_{L}/relu_256", 8),
+    sae_release="mini",
+    sae_ids=_per_layer("resid_post/layer_{L}/relu_256", 8),
+    sweep_max_context_len=128,
+    sweep_step=24,
 )

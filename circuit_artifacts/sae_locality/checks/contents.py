@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from circuit_artifacts import provenance
 from circuit_artifacts.errors import CircuitArtifactsError, FormatError, SourceError
+from circuit_artifacts.filesets import list_files
 from circuit_artifacts.sae_locality.files import RepositoryFile
 from circuit_artifacts.validation import Finding, limited
 
@@ -26,8 +28,8 @@ class Contents:
     @cached_property
     def files(self) -> list[RepositoryFile]:
         """Every file, by name."""
-        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return [RepositoryFile(path, path.relative_to(self.folder).as_posix()) for path in paths]
+        names = (name for name in list_files(self.folder) if not name.endswith(provenance.SUFFIX))
+        return [RepositoryFile(self.folder / name, name) for name in names]
 
     def of_kind(self, *kinds: str, strand: str | None = None) -> list[RepositoryFile]:
         """Files of some kinds, as `paths.classify` names them."""

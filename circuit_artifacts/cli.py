@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from circuit_artifacts import __version__, catalog, display, progress
 from circuit_artifacts.errors import CircuitArtifactsError, SourceError, UnknownNameError
+from circuit_artifacts.extras import extras_named
 from circuit_artifacts.schemas.declaration import Mirror
 from circuit_artifacts.sources import Sources
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-_EXTRAS = {"matplotlib": "reports"} | dict.fromkeys(
-    ("safetensors", "scipy", "tokenizers", "torch", "transformers"), "compute"
-)
 
 Root = Annotated[Path | None, typer.Option("--data-root", help="A folder in the published layout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON array, one object per line.")]
@@ -48,14 +46,10 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("circuit_artifacts").setLevel(logging.INFO)
     try:
-        app()
+        with extras_named():
+            app()
     except (CircuitArtifactsError, OSError, ValidationError) as error:
         _fail(str(error))
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
-            raise
-        _fail(f"this needs {package}. pip install 'circuit-artifacts[{_EXTRAS[package]}]'")
 
 
 def _fail(message: str) -> NoReturn:

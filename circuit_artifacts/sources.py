@@ -20,6 +20,7 @@ from typing import Any
 
 from circuit_artifacts import provenance
 from circuit_artifacts.errors import MissingArtifactError, SourceError, UnknownNameError
+from circuit_artifacts.extras import extras_named
 from circuit_artifacts.filesets import FileSet, Local, fingerprint, list_files, pick, refuse_escape
 from circuit_artifacts.jobs import Job
 from circuit_artifacts.plans import Plan
@@ -225,7 +226,7 @@ class Sources:
         """How to have what a step needs, and what it uses as far as it is here; None if that does not suffice."""
         needed = [self.plan(need) for need in self.mirror.needs(step, config)]
         used = [plan for use in self.mirror.uses(step, config) if (plan := self.plan(use)).action == "use"]
-        if any(plan.action == "missing" for plan in needed) or (step.uses and not used):
+        if any(plan.action == "missing" for plan in needed) or (step.uses and not needed and not used):
             return None
         return (*needed, *used)
 
@@ -330,15 +331,15 @@ class Sources:
             folder.mkdir(parents=True, exist_ok=True)
         for folder in folders:  # of a single file, its name tells that it is finished
             _mark(step, folder).touch()
-        import_string(step.function)(
-            Job(
-                mirror=self.mirror,
-                step=step,
-                inputs={p.config.name: taken[p.config.file] for w in wanted for p in w.inputs},
-                outputs=missing,
-                parameters=self._parameters,
-            )
+        job = Job(
+            mirror=self.mirror,
+            step=step,
+            inputs={p.config.name: taken[p.config.file] for w in wanted for p in w.inputs},
+            outputs=missing,
+            parameters=self._parameters,
         )
+        with extras_named():
+            import_string(step.function)(job)
         for folder in folders:
             _mark(step, folder).unlink()
         self._names.clear()

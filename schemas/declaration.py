@@ -117,7 +117,7 @@ class Step:
         name: shown in plans and provenance.
         makes: names of families.
         needs: names of families (the same setting, or all settings if the product has none) or of single configs.
-        uses: likewise, what is taken as far as it is on this machine; if there are any, at least one has to be.
+        uses: likewise, what is taken as far as it is on this machine; a step that needs nothing needs one of them.
         function: "module:function", called with a `circuit_artifacts.jobs.Job`.
         model: whether it runs a language model, so that it happens on demand only.
     """

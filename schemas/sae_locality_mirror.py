@@ -6,7 +6,7 @@ the wanted runs from a list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -176,6 +176,7 @@ _LOCALITY_STEPS = (
         name="geometry",
         makes=("geometry_pairs", "geometry_neighbours", "neuronpedia_xcheck"),
         needs=("geometry_features", "decoder_vectors"),
+        uses=("neuronpedia",),
         function=f"{_STEPS}.geometry_steps:geometry",
     ),
     Step(
@@ -195,10 +196,11 @@ _LOCALITY_STEPS = (
             "events",
             "influences",
             "top_contexts",
+            "case_studies",
             "geometry_features",
             "decoder_vectors",
         ),
-        function=f"{_STEPS}.figures_step:run",
+        function="circuit_artifacts.reports.locality.step:run",
     ),
 )
 
@@ -223,6 +225,11 @@ _MINI_SETTINGS: dict[str, tuple[Mapping[str, Any], ...]] = {
 }
 _NOT_OF_MINI = {"neuronpedia", "neuronpedia_xcheck", "candidates"}  # there is no Neuronpedia of the bundled model
 
+
+def _in_mini(names: tuple[str, ...]) -> Iterator[str]:
+    return (name for name in names if name not in _NOT_OF_MINI)
+
+
 MINI_MIRROR = replace(
     MIRROR,
     name="sae-locality-mini",
@@ -233,7 +240,7 @@ MINI_MIRROR = replace(
         if family.name not in _NOT_OF_MINI
     ),
     steps=tuple(
-        replace(step, makes=tuple(name for name in step.makes if name not in _NOT_OF_MINI)) for step in MIRROR.steps
+        replace(step, makes=tuple(_in_mini(step.makes)), uses=tuple(_in_mini(step.uses))) for step in MIRROR.steps
     ),
     repositories=(),
     bundled="mini_locality",
@@ -242,6 +249,15 @@ MINI_MIRROR = replace(
     parameters={
         "preset": MINI_PRESET,
         "dataset": MINI_DATASET,
+        "layer": 4,
+        "features": 24,
+        "contexts": "scan",
+        "top_k": 12,
+        "scan_window": 128,
+        "event_context_lens": (64, 32),
+        "document_tokens": 256,
+        "lookback": 64,
+        "n_windows": 16,
     },
     default_config=f"entropy_{MINI_PRESET}_{MINI_DATASET}",
     homepage="",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # noqa: TID251 - what is pickled here is our own
 from pathlib import Path
 
 import pytest

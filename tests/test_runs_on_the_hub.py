@@ -110,7 +110,7 @@ def test_offline_what_is_cached_is_used_and_the_rest_is_named(
     found = Sources(mirror=MIRROR).fetch(DEPTHS)[DEPTHS.name]
     assert isinstance(found, FileSet)
     assert found.names == (LATEST,)
-    with pytest.raises(MissingArtifactError, match="not all of its files are there.*HF_HUB_OFFLINE is set"):
+    with pytest.raises(MissingArtifactError, match=r"not all of its files are there.*HF_HUB_OFFLINE is set"):
         Sources(mirror=MIRROR, options={"run": "most_complete"}).fetch(DEPTHS)
 
 

@@ -86,7 +86,7 @@ def make_table(
     for field in schema:
         try:
             array = _column(columns.get(field.name), field.type, n_rows)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
             problem = "a value has another type than its column"
             found = str(error).partition("\n")[0]
             raise _misfit(problem, file, field, found) from error

@@ -10,7 +10,9 @@ from typing import Any
 __all__ = ["stripped", "stripped_text"]
 
 _HOST_KEYS = frozenset({"host", "hostname", "node", "user", "username"})
-_CONTENT_KEYS = frozenset({"description", "explanation", "tokens", "peak_token_str", "activating_token"})
+_CONTENT_KEYS = frozenset(
+    {"description", "explanation", "tokens", "peak_token_str", "activating_token", "roundtrip_failure_examples"}
+)
 """Texts about a feature: a slash in them is no path, and they were not written by a machine about itself."""
 # A root, then anything but a separator of words. Addresses ("https://...") and fractions ("a/b") do not start like it.
 _ABSOLUTE = re.compile(r"(?:\bfile:|(?<![\w.:/\\-]))(?:[A-Za-z]:[\\/]|\\\\|~[\w.-]*/|/+)[^\s'\",;:()\[\]{}<>|=]+")

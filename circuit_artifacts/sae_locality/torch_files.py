@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.extras import extras_named
 from circuit_artifacts.sae_locality.files import RepositoryFile
 
 __all__ = ["integer_keys", "load_dictionary", "load_tensor", "number", "number_or_vector", "optional_number", "vector"]
@@ -119,7 +120,8 @@ def integer_keys(value: Any, *, file: RepositoryFile, where: str) -> dict[int, A
 
 
 def _load(file: RepositoryFile) -> Any:
-    from circuit_artifacts.formats import torch_pickle  # imports torch, which listing and converting do without
+    with extras_named():
+        from circuit_artifacts.formats import torch_pickle  # imports torch, which listing and converting do without
 
     return torch_pickle.load_torch(file.path, allowed=torch_pickle.NUMPY_ARRAYS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # noqa: TID251 - what is pickled here is our own
 from pathlib import Path
 
 import datasets

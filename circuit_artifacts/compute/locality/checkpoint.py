@@ -34,8 +34,9 @@ def work_digest(arrays: Arrays, *facts: object) -> str:
 
 def save_arrays(path: Path, arrays: Arrays) -> None:
     """Write arrays as an ``.npz`` file, whose members carry checksums."""
+    named: dict[str, Any] = dict(arrays)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:  # given a name, numpy would add a suffix
-        np.savez(stream, **arrays)
+        np.savez(stream, **named)
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -28,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from circuit_artifacts.compute.hooks import hook_point, output_tensor, recording
+from circuit_artifacts.compute.hooks import hook_point, output_tensor
+from circuit_artifacts.compute.locality.activations import frozen, require_length, residual_stream
 from circuit_artifacts.compute.locality.entropy import influence_entropy
-from circuit_artifacts.compute.models import context_length
 from circuit_artifacts.compute.saes import EncodeMode, SparseAutoencoder
 from circuit_artifacts.errors import ModelError
 
@@ -114,11 +113,11 @@ def window_influences(
     budget = pass_tokens or _PASS_TOKENS.get(device.type, _PASS_TOKENS_ELSEWHERE)
     ids = ids.to(device)
     length = ids.shape[1]
-    with _frozen(model):
+    with frozen(model):
         active: list[_Active] = []
         for part in torch.split(ids, max(1, budget // length)):
             with torch.no_grad():
-                residual = _last_residual(model, part, layer)
+                residual = residual_stream(model, part, layer)[:, -1]
             listed = None if features is None else features[len(active) : len(active) + len(part)]
             active += _active_features(sae, residual, threshold, sae_encode, listed)
         most, width = max(len(window.features) for window in active), residual.shape[-1]
@@ -257,43 +256,10 @@ def _graph(model: nn.Module, ids: Tensor, layer: int) -> tuple[Tensor, Tensor]:
     handle = hook_point(model, "embed", 0).module.register_forward_hook(cut)
     try:
         with torch.enable_grad():
-            residual = _last_residual(model, ids, layer)
+            residual = residual_stream(model, ids, layer)[:, -1]
     finally:
         handle.remove()
     return leaves[0], residual
-
-
-class _LayerReached(Exception):  # noqa: N818 - ends a forward pass, and is no error
-    """The residual stream after the layer is known; the rest of the model need not run."""
-
-
-def _last_residual(model: nn.Module, ids: Tensor, layer: int) -> Tensor:
-    """The residual stream after the layer at the last token, (B, d); later blocks and the head do not run."""
-    found: list[Tensor] = []
-
-    def stop(_layer: int, residual: Tensor) -> None:
-        found.append(residual[:, -1])
-        raise _LayerReached
-
-    with recording(model, "resid_post", [layer], stop), suppress(_LayerReached):
-        model(ids)
-    return found[0]
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode and its parameters without gradients; both as before afterwards."""
-    training = [module for module in model.modules() if module.training]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        model.eval()
-        model.requires_grad_(requires_grad=False)
-        yield
-    finally:
-        for module in training:
-            module.training = True
-        for parameter in trainable:
-            parameter.requires_grad_()
 
 
 def _require_usable(model: nn.Module, ids: Tensor, threshold: float) -> None:
@@ -305,10 +271,7 @@ def _require_usable(model: nn.Module, ids: Tensor, threshold: float) -> None:
             found=", ".join(sorted(str(dtype) for dtype in dtypes)),
             remedy="Load it with dtype=torch.float32.",
         )
-    limit = context_length(model)
-    if limit is not None and ids.shape[1] > limit:
-        problem = "the window is longer than the model takes"
-        raise ModelError(problem, found=f"{ids.shape[1]} tokens", expected=f"at most {limit}")
+    require_length(model, ids.shape[1])
     if threshold < 0:
         problem = "with a negative threshold, features that are off would count as active"
         raise ModelError(problem, where="threshold", found=threshold, expected="0 or more")

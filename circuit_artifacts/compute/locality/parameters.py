@@ -47,8 +47,8 @@ class LocalityParameters(ArtifactModel):
         sweep_step: between them; None takes the preset's.
         sweep_seed: for the prompt.
         layer: of events, geometry and autocorrelation.
-        features: of the same: a published list ("pilot", "full", "clusters"), ids, or how many to sample of those that
-            fire on 1e-4 to 1e-1 of the corpus's tokens.
+        features: of the same: a published list (`feature_lists`), ids, or how many to sample of those that are active
+            on 1e-5 to 0.1 of the corpus's tokens.
         contexts: where events come from: a scan of the corpus, or Neuronpedia.
         neuronpedia: model and autoencoder there, ``model/sae``.
         top_k: events per feature.
@@ -56,6 +56,9 @@ class LocalityParameters(ArtifactModel):
         scan_windows: windows scanned at most.
         event_context_lens: tokens before and with each peak, once for every length.
         n_permutations: of the geometry's null.
+        n_documents: of the corpus, at most, that activations are followed through; longer ones are cut.
+        document_tokens: tokens of a document, at most; never more than the model takes.
+        lookback: tokens of the windows whose entropy is measured.
         n_examples: activation traces per feature.
         n_positions: active positions per feature whose entropy is measured.
         max_lag: tokens between activations that are correlated.
@@ -87,7 +90,7 @@ class LocalityParameters(ArtifactModel):
     sweep_seed: int = SWEEP_SEED
 
     layer: int = Field(default=12, ge=0)
-    features: Literal["pilot", "full", "clusters"] | int | tuple[int, ...] = "full"
+    features: int | tuple[int, ...] | str = "full298"
     contexts: Literal["neuronpedia", "scan"] = "neuronpedia"
     neuronpedia: str = "gemma-2-2b/12-gemmascope-res-16k"
     top_k: int = Field(default=32, ge=1)
@@ -97,8 +100,11 @@ class LocalityParameters(ArtifactModel):
 
     n_permutations: int = Field(default=200, ge=1)
 
+    n_documents: int = Field(default=2000, ge=1)
+    document_tokens: int = Field(default=1024, ge=1)
+    lookback: int = Field(default=256, ge=1)
     n_examples: int = Field(default=16, ge=1)
-    n_positions: int = Field(default=16, ge=1)
+    n_positions: int = Field(default=32, ge=1)
     max_lag: int = Field(default=64, ge=1)
 
     @classmethod

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,8 +23,6 @@ from circuit_artifacts.provenance import Provenance
 from circuit_artifacts.schemas.sae_locality_mirror import MINI_PRESET
 
 __all__ = ["LocalityRunner"]
-
-logger = logging.getLogger(__name__)
 
 _SITE = "resid_post"
 _THRESHOLD = 0.0
@@ -128,6 +125,10 @@ class LocalityRunner:
         """A token as the tokenizer writes it."""
         found = self.tokenizer.backend.id_to_token(token)
         return "" if found is None else str(found)
+
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """Tokens as the tokenizer writes them."""
+        return list(map(self.piece, tokens))
 
     def sae(self, layer: int) -> SparseAutoencoder:
         """A layer's autoencoder; one at a time is kept."""

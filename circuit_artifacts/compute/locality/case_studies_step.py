@@ -1,0 +1,82 @@
+"""Case studies: the features of a run of events with their statistics; the page is drawn with the figures."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from circuit_artifacts import provenance
+from circuit_artifacts.compute.locality.event_files import RunFacts, write_case_study_manifest
+from circuit_artifacts.compute.locality.events import FeatureEntropy
+from circuit_artifacts.compute.locality.feature_lists import FeatureLabel
+from circuit_artifacts.compute.locality.parameters import LocalityParameters
+from circuit_artifacts.compute.locality.run_folder import run_folder, timestamp_of
+from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.formats.reader import read_table
+from circuit_artifacts.jobs import Job
+
+__all__ = ["run"]
+
+_CONTEXTS = 5  # per feature, on the page
+_SET = "events"  # the names of the published sets are not known; this is ours
+
+
+def run(job: Job) -> None:
+    """Make one page's manifest: ``feature_case_studies/<timestamp>_events/``."""
+    root = next(iter(job.outputs.values()))
+    p = LocalityParameters.of(job.parameters)
+    found = job.input_files("events")
+    (config,) = job.mirror.family_by_name["events"].configs
+    events = read_table(job.mirror, config, found).to_pandas()
+    source = str(events["run"].max()) if len(events) else ""
+    events = events[events["run"] == source]
+    ctx = p.event_context_lens[0] if p.event_context_lens[0] in set(events["ctx"]) else events["ctx"].max()
+    events = events[events["ctx"] == ctx]
+    if events.empty:
+        problem = "there are no events to study"
+        raise SchemaError(problem, file=found)
+    earlier = provenance.read(found)
+    stated = earlier.parameters if earlier is not None else {}
+    settings = {"source": source, "ctx": int(ctx), "n_contexts": _CONTEXTS}
+    with run_folder(root / "feature_case_studies", settings, timestamp=p.timestamp, variant=_SET) as folder:
+        facts = RunFacts(
+            timestamp=timestamp_of(folder),
+            preset=str(stated.get("preset", p.preset)),
+            layer=int(stated.get("layer", p.layer)),
+            sae_id=str(stated.get("sae", p.neuronpedia.rpartition("/")[2])),
+            context_len=int(ctx),
+        )
+        record = job.record(
+            parameters={**stated, **settings},
+            model=earlier.model if earlier is not None else None,
+            n_layers=earlier.n_layers if earlier is not None else None,
+            width=earlier.width if earlier is not None else None,
+        )
+        write_case_study_manifest(
+            folder,
+            facts,
+            record,
+            source=source,
+            n_contexts=_CONTEXTS,
+            features=_entropies(events),
+            labels=_labels(events),
+        )
+
+
+def _entropies(events: pd.DataFrame) -> list[FeatureEntropy]:
+    """Mean and population standard deviation of each feature's entropy, in bits; features without any at the end."""
+    grouped = events.groupby("feature_id")["H_pos_bits"]
+    table = pd.DataFrame({"mean": grouped.mean(), "std": grouped.std(ddof=0), "n": grouped.count()})
+    return [
+        FeatureEntropy(
+            feature_id=int(row.Index),
+            mean_bits=None if pd.isna(row.mean) else float(row.mean),
+            std_bits=None if pd.isna(row.std) else float(row.std),
+            n_events=int(row.n),
+        )
+        for row in table.sort_values("mean").itertuples()
+    ]
+
+
+def _labels(events: pd.DataFrame) -> list[FeatureLabel]:
+    first = events.drop_duplicates("feature_id")
+    return [FeatureLabel(int(row.feature_id), row.tier or "", row.description or "") for row in first.itertuples()]

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -31,6 +31,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Root = Annotated[Path | None, typer.Option("--data-root", help="A folder in the published layout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON array, one object per line.")]
+Run = Annotated[
+    str | None, typer.Option("--run", help="Of mirrors with runs: latest, most_complete, all, or a timestamp.")
+]
+Legacy = Annotated[bool, typer.Option("--legacy", help="The superseded runs instead of the others.")]
 MirrorName = Annotated[str, typer.Argument(metavar="REPO", help="For example csp-atlas.")]
 
 
@@ -77,6 +81,8 @@ def _options(version: Version = False) -> None:
 def list_configs(
     repo: Annotated[str | None, typer.Argument(metavar="REPO", help="One mirror; all of them without it.")] = None,
     data_root: Root = None,
+    run: Run = None,
+    legacy: Legacy = False,
     as_json: AsJson = False,
 ) -> None:
     """List what there is, and where each file would come from."""
@@ -85,7 +91,7 @@ def list_configs(
         display.show_rows(rows, as_json=as_json)
         return
     mirror = catalog.mirror(repo)
-    sources = Sources(mirror=mirror, data_root=data_root)
+    sources = Sources(mirror=mirror, data_root=data_root, options=_chosen(run, legacy))
     rows = []
     for name, config in mirror.configs.items():
         plan = sources.plan(config)
@@ -103,6 +109,8 @@ def show(
     n: Annotated[int, typer.Option("-n", min=1, help="Rows per split.")] = 5,
     split: Annotated[str | None, typer.Option(help="One split; all of them without it.")] = None,
     data_root: Root = None,
+    run: Run = None,
+    legacy: Legacy = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the first rows of a config."""
@@ -110,7 +118,8 @@ def show(
 
     declared = catalog.config(repo, config)
     with progress.shown(display.ERR):
-        path = Sources(mirror=catalog.mirror(repo), data_root=data_root).fetch(declared)[config]
+        sources = Sources(mirror=catalog.mirror(repo), data_root=data_root, options=_chosen(run, legacy))
+        path = sources.fetch(declared)[config]
     readers = make_readers(catalog.mirror(repo), declared)
     if split is not None and split not in readers:
         problem = f"{config} has no split called {split!r}"
@@ -150,10 +159,12 @@ def fetch(
     repo: MirrorName,
     configs: Annotated[list[str] | None, typer.Argument(metavar="[CONFIG]...", help="All of them without it.")] = None,
     revision: Annotated[str | None, typer.Option(help="Hub revision to pin.")] = None,
+    run: Run = None,
+    legacy: Legacy = False,
     as_json: AsJson = False,
 ) -> None:
     """Have the files that configs need, once: from a local folder, the Hub, or derived without a model."""
-    sources = Sources(mirror=catalog.mirror(repo), revision=revision)
+    sources = Sources(mirror=catalog.mirror(repo), revision=revision, options=_chosen(run, legacy))
     chosen = [catalog.config(repo, name) for name in configs or ()]
     with progress.shown(display.ERR):
         paths = sources.fetch(*chosen) if chosen else sources.fetch_available()
@@ -194,6 +205,8 @@ def convert(
     config: Annotated[list[str] | None, typer.Option(help="Only this config; may be repeated.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Configs at a time; one per core without it.")] = None,
     originals: Annotated[bool, typer.Option("--originals", help="Copy the source files to OUT/raw.")] = False,
+    run: Run = None,
+    legacy: Legacy = False,
     push_to: Annotated[str | None, typer.Option(metavar="USER/REPO", help="Upload to the Hub.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Create that repository as private.")] = False,
 ) -> None:
@@ -202,7 +215,7 @@ def convert(
     from circuit_artifacts.publishing import push
 
     with progress.shown(display.ERR):
-        sources = _sources_of(target, out)
+        sources = _sources_of(target, out, _chosen(run, legacy))
         chosen = [catalog.config_of(sources.mirror, name) for name in config] if config else None
         files = write(sources, out, chosen, jobs=jobs or os.cpu_count() or 1, originals=originals)
     total = sum(file.path.stat().st_size for file in files)
@@ -214,7 +227,9 @@ def convert(
 @app.command()
 def regenerate(
     repo: MirrorName,
-    families: Annotated[list[str] | None, typer.Argument(metavar="[FAMILY]...", help="All without it.")] = None,
+    families: Annotated[
+        list[str] | None, typer.Argument(metavar="[FAMILY]...", help="Families or configs; all without it.")
+    ] = None,
     root: Annotated[Path, typer.Option(help="Folder to write, in the published layout.")] = ...,  # type: ignore[assignment]
     model: Annotated[str | None, typer.Option(help="'mini', a folder, or a Hub id.")] = None,
     engine: Annotated[Engine | None, typer.Option(help="This process, or a Ray cluster.")] = None,
@@ -280,21 +295,26 @@ def _folder(target: str) -> tuple[Path, Mirror | None]:
     return folders[0], mirror
 
 
-def _sources_of(target: str, out: Path) -> Sources:
+def _chosen(run: str | None, legacy: bool) -> dict[str, Any]:
+    """The options of mirrors with runs, as far as they are given."""
+    return ({"run": run} if run is not None else {}) | ({"legacy": True} if legacy else {})
+
+
+def _sources_of(target: str, out: Path, options: Mapping[str, Any]) -> Sources:
     """What to convert: a mirror, a folder in the layout of one, or any folder."""
     from circuit_artifacts.formats.folder import folder_mirror
     from circuit_artifacts.validation import mirror_of
 
     if target in catalog.mirrors():
-        return Sources(mirror=catalog.mirror(target))
+        return Sources(mirror=catalog.mirror(target), options=options)
     folder = _existing_folder(target)
     try:
-        return Sources(mirror=mirror_of(folder), data_root=folder)
+        return Sources(mirror=mirror_of(folder), data_root=folder, options=options)
     except UnknownNameError:
         if out.resolve().is_relative_to(folder.resolve()):
             problem = "OUT is inside the folder to convert"
             raise SourceError(problem, file=out, remedy="Choose a folder outside of it.") from None
-    return Sources(mirror=folder_mirror(folder), data_root=folder)
+    return Sources(mirror=folder_mirror(folder), data_root=folder, options=options)
 
 
 def _existing_folder(target: str) -> Path:

@@ -30,5 +30,5 @@ def extras_named() -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        problem = f"this needs {package}, which is not installed"
+        problem = f"this needs {package}"
         raise MissingExtraError(problem, remedy=f"pip install 'circuit-artifacts[{EXTRAS[package]}]'") from error

@@ -48,6 +48,9 @@ class Sources:
         force: names of families to make anew although they exist in `output`.
         parameters: overrides of the mirror's step parameters.
         options: overrides of the mirror's options, such as the run.
+
+    Raises:
+        UnknownNameError: the mirror has no such option.
     """
 
     mirror: Mirror
@@ -68,6 +71,9 @@ class Sources:
         if self.regenerate is None:
             self.regenerate = self._settings.regenerate
         self._parameters = {**self.mirror.parameters, **self.parameters}
+        if unknown := sorted(self.options.keys() - self.mirror.options.keys()):
+            problem = f"{self.mirror.name} has no option {' or '.join(unknown)}"
+            raise UnknownNameError(problem, expected=", ".join(self.mirror.options) or "none")
         self._options = {**self.mirror.options, **self.options}
         self._hub = Repositories(mirror=self.mirror, revision=self.revision, token=self.token, options=self._options)
 

@@ -62,7 +62,7 @@ def _sweep(name: str, summary: str, file: str, settings: tuple[Mapping[str, Any]
 
 
 _ENTROPY = "influence and entropy of each active feature in each window, by layer"
-_LENGTHS = "the same with more and more of the text before one token"
+_LENGTHS = "influence and entropy of active features with more and more of the text before one token"
 _OF_ALL = "of every model, published or not"
 
 FAMILIES = (

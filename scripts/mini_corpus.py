@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import random
-import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from circuit_artifacts.compute.corpora import library_modules
 from circuit_artifacts.compute.csp.checkers import generate_checker_candidates
 from circuit_artifacts.compute.csp.prompts import generate_object_prompts
 from circuit_artifacts.compute.models.tokenizer import END_OF_TEXT, PRE_TOKENISATION
@@ -26,7 +25,6 @@ Tokens = NDArray[np.uint16]
 VOCABULARY = 2048
 PUBLISHED_SEED = 42
 TRAINING_SEEDS = (1001, 1002, 1003)
-EXCLUDED_FOLDERS = frozenset({"test", "tests", "idlelib", "turtledemo", "lib2to3", "encodings", "site-packages"})
 
 
 @dataclass(frozen=True)
@@ -55,18 +53,7 @@ class Texts:
 
 def read_texts() -> Texts:
     """Collect the corpus from the running Python and from the prompt generators."""
-    library = Path(sysconfig.get_paths()["stdlib"])
-    modules: list[str] = []
-    held_out: list[str] = []
-    for path in sorted(library.rglob("*.py")):
-        name = path.relative_to(library)
-        if EXCLUDED_FOLDERS.isdisjoint(name.parts[:-1]):
-            try:
-                text = path.read_text(encoding="utf-8")
-            except UnicodeDecodeError:
-                continue
-            (held_out if _is_held_out(name.as_posix()) else modules).append(text)
-
+    modules, held_out = ([text for _, text in library_modules(held_out=chosen)] for chosen in (False, True))
     published = [prompt.prompt_text for prompt in generate_object_prompts(seed=PUBLISHED_SEED)]
     reserved = set(published) | set(_checker_texts(PUBLISHED_SEED))
     prompts: dict[str, None] = {}
@@ -79,10 +66,6 @@ def read_texts() -> Texts:
 def _checker_texts(seed: int) -> Iterator[str]:
     for kind in ("checker", "token_checker"):
         yield from (candidate.prompt_text for candidate in generate_checker_candidates(kind, seed=seed))
-
-
-def _is_held_out(name: str) -> bool:
-    return hashlib.sha256(name.encode()).digest()[0] < 13  # 13 of 256: 5 %
 
 
 def train_tokenizer(texts: Texts) -> Tokenizer:

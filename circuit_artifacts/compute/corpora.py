@@ -1,4 +1,4 @@
-"""Texts that models are run on: published corpora through `datasets`, Python's standard library, and files of the user's.
+"""Texts that models are run on: published corpora through `datasets`, Python's standard library, the user's own files.
 
 A corpus is a list of documents. Where an experiment wants one text, the documents follow each other without anything
 in between, as the published code joins them.

@@ -58,6 +58,11 @@ def brief(findings: list[Finding]) -> list[tuple[str, str, str]]:
     return [(finding.rule, finding.file, finding.where) for finding in findings]
 
 
+def remarks(folder: Path) -> list[Finding]:
+    """Everything but that the card is wrong about weights-only loading, which holds of every folder."""
+    return [finding for finding in check_folder(folder) if finding.rule != "card-weights-only"]
+
+
 def errors(folder: Path) -> list[Finding]:
     return [finding for finding in check_folder(folder) if finding.level == "error"]
 
@@ -68,6 +73,7 @@ def test_a_consistent_folder_has_no_errors_and_these_notes(published: Path) -> N
         ("incomplete-run", f"{CARD_DEPTH}/run_config.json", "layers"),
         ("incomplete-run", f"{CARD_DEPTH}/run_config.json", ""),
         ("sae-arch", CARD_LAYER, "config.sae_arch"),
+        ("card-weights-only", CARD_LAYER, ""),
     ]
     assert {finding.level for finding in check_folder(published)} == {"note"}
 
@@ -221,7 +227,7 @@ def test_more_active_features_than_top_k_leaves(damaged: Callable[..., Path]) ->
     ],
 )
 def test_a_remarkable_depth_file(damaged: Callable[..., Path], damage: Damage, rule: str, where: str) -> None:
-    found = list(check_folder(damaged(DEPTH, LAYER, damage)))
+    found = remarks(damaged(DEPTH, LAYER, damage))
     assert [(finding.level, finding.rule) for finding in found] == [("note", rule)]
     assert found[0].where.startswith(where)
 
@@ -234,7 +240,7 @@ def test_a_layer_that_the_run_did_not_set_out_for(damaged: Callable[..., Path]) 
 
 
 def test_a_run_without_its_end_is_noted(damaged: Callable[..., Path]) -> None:
-    found = list(check_folder(damaged(DEPTH, f"{DEPTH}/bench.json", Path.unlink)))
+    found = remarks(damaged(DEPTH, f"{DEPTH}/bench.json", Path.unlink))
     assert [(finding.level, *triple) for finding, triple in zip(found, brief(found), strict=True)] == [
         ("note", "incomplete-run", f"{DEPTH}/run_config.json", "")
     ]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from circuit_artifacts.compute.csp.statistics import ActivationStatistics
     from circuit_artifacts.compute.engines import Engine
     from circuit_artifacts.compute.models import TextTokenizer
-    from circuit_artifacts.provenance import Provenance
     from circuit_artifacts.jobs import Job
+    from circuit_artifacts.provenance import Provenance
 
 __all__ = ["ModelRunner"]
 

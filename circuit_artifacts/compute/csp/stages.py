@@ -37,9 +37,9 @@ from circuit_artifacts.formats.hdf5 import open_hdf5, read_attributes
 from circuit_artifacts.formats.hdf5.leaves import read_layers
 from circuit_artifacts.formats.reader import Shape
 from circuit_artifacts.formats.tabular import write_parquet
+from circuit_artifacts.jobs import Job
 from circuit_artifacts.schemas.common import arrow_schema
 from circuit_artifacts.schemas.csp_vocabulary import split_pair
-from circuit_artifacts.jobs import Job
 
 __all__ = [
     "activations",

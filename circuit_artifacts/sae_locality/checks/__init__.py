@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from circuit_artifacts.sae_locality.checks.autocorrelation import check_autocorrelation
+from circuit_artifacts.sae_locality.checks.card import check_card
 from circuit_artifacts.sae_locality.checks.contents import Contents
 from circuit_artifacts.sae_locality.checks.contexts import check_contexts
 from circuit_artifacts.sae_locality.checks.depth import check_depth
@@ -41,6 +42,7 @@ def check_folder(folder: Path, mirror: Mirror | None = None) -> Iterator[Finding
         check_geometry,
         check_autocorrelation,
         check_readable,
+        check_card,
     ):
         for finding in check(contents):
             if finding not in seen:  # several checks may need one file that cannot be read

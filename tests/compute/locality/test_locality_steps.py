@@ -273,7 +273,7 @@ def test_events_are_the_highest_peaks(tmp_path: Path, given: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"preset": "unheard-of", "model": None}, UnknownNameError, "no such preset.*For another model, name model= and sae="),
+        ({"preset": "unheard-of", "model": None}, UnknownNameError, "no such preset.*name model= and sae= too"),
         ({"contex_len": 12}, SchemaError, "contex_len: Extra inputs"),
         ({"engine": "ray"}, SchemaError, "engine"),
         ({"dataset": "../up"}, SchemaError, "dataset"),

@@ -23,7 +23,7 @@ from locality_damage import (
     truncate,
     window,
 )
-from locality_fixture import CARD_DEPTH, DEPTH, EVENTS, GEOMETRY, SWEEP, TRACES, loaded
+from locality_fixture import CARD_DEPTH, DEPTH, EVENTS, GEOMETRY, OLD_SWEEP, SWEEP, TRACES, loaded
 
 from circuit_artifacts.sae_locality.checks import check_folder
 from circuit_artifacts.validation import Finding
@@ -73,7 +73,7 @@ def test_a_consistent_folder_has_no_errors_and_these_notes(published: Path) -> N
         ("incomplete-run", f"{CARD_DEPTH}/run_config.json", "layers"),
         ("incomplete-run", f"{CARD_DEPTH}/run_config.json", ""),
         ("sae-arch", CARD_LAYER, "config.sae_arch"),
-        ("card-weights-only", CARD_LAYER, ""),
+        ("card-weights-only", f"{OLD_SWEEP}/gpt2-small/entropy_vs_batch_size_resid_post_layer2_20260428_091000.pt", ""),
     ]
     assert {finding.level for finding in check_folder(published)} == {"note"}
 

@@ -10,11 +10,12 @@ import tiny_model
 import torch
 from torch import Tensor, nn
 
+from circuit_artifacts.compute.locality.events import FeatureEntropy, MeasuredEvent, entropy_by_feature
 from circuit_artifacts.compute.models import TextTokenizer, load_model, load_tokenizer
 from circuit_artifacts.compute.saes import Architecture, Gate, SparseAutoencoder, TrainingFacts
 from circuit_artifacts.provenance import Provenance
 
-__all__ = ["N_FEATURES", "RECORD", "SILENT", "autoencoder", "corpus", "model", "tokenizer"]
+__all__ = ["N_FEATURES", "RECORD", "SILENT", "autoencoder", "corpus", "entropies", "model", "tokenizer"]
 
 N_FEATURES = 24
 SILENT = 5
@@ -65,3 +66,8 @@ def autoencoder(arch: Architecture = "relu", *, shift: float = 0.0) -> SparseAut
 def corpus(n_tokens: int = 203) -> Tensor:
     """Random tokens."""
     return torch.randint(0, 319, (n_tokens,), generator=torch.Generator().manual_seed(2))
+
+
+def entropies(events: list[MeasuredEvent]) -> list[FeatureEntropy]:
+    """Of each feature, over its events."""
+    return entropy_by_feature([event.feature_id for event in events], [event.H_pos_bits for event in events])

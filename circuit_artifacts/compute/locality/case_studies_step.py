@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from circuit_artifacts import provenance
 from circuit_artifacts.compute.locality.event_files import RunFacts, write_case_study_manifest
-from circuit_artifacts.compute.locality.events import FeatureEntropy
+from circuit_artifacts.compute.locality.events import FeatureEntropy, entropy_by_feature
 from circuit_artifacts.compute.locality.feature_lists import FeatureLabel
 from circuit_artifacts.compute.locality.parameters import LocalityParameters
 from circuit_artifacts.compute.locality.run_folder import run_folder, timestamp_of
@@ -63,18 +65,9 @@ def run(job: Job) -> None:
 
 
 def _entropies(events: pd.DataFrame) -> list[FeatureEntropy]:
-    """Mean and population standard deviation of each feature's entropy, in bits; features without any at the end."""
-    grouped = events.groupby("feature_id")["H_pos_bits"]
-    table = pd.DataFrame({"mean": grouped.mean(), "std": grouped.std(ddof=0), "n": grouped.count()})
-    return [
-        FeatureEntropy(
-            feature_id=int(row.Index),
-            mean_bits=None if pd.isna(row.mean) else float(row.mean),
-            std_bits=None if pd.isna(row.std) else float(row.std),
-            n_events=int(row.n),
-        )
-        for row in table.sort_values("mean").itertuples()
-    ]
+    """By rising mean; features without any entropy at the end."""
+    found = entropy_by_feature(events["feature_id"].tolist(), events["H_pos_bits"].tolist())
+    return sorted(found, key=lambda feature: math.inf if feature.mean_bits is None else feature.mean_bits)
 
 
 def _labels(events: pd.DataFrame) -> list[FeatureLabel]:

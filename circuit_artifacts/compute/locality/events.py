@@ -178,12 +178,17 @@ def measure_events(
     ]
 
 
-def entropy_by_feature(events: Sequence[MeasuredEvent]) -> list[FeatureEntropy]:
-    """Mean and population standard deviation of the good events' entropies, in the order in which features appear."""
-    entropies: dict[int, list[float]] = {event.feature_id: [] for event in events}
-    for event in events:
-        if event.status == _OK:
-            entropies[event.feature_id].append(event.H_pos_bits)
+def entropy_by_feature(features: Sequence[int], entropies: Sequence[float]) -> list[FeatureEntropy]:
+    """Mean and population standard deviation of the entropies of each feature's events, in the order of features.
+
+    Args:
+        features: of each event.
+        entropies: of each event, in bits; NaN for events that have none.
+    """
+    measured: dict[int, list[float]] = {feature: [] for feature in features}
+    for feature, bits in zip(features, entropies, strict=True):
+        if not np.isnan(bits):
+            measured[feature].append(bits)
     return [
         FeatureEntropy(
             feature,
@@ -191,7 +196,7 @@ def entropy_by_feature(events: Sequence[MeasuredEvent]) -> list[FeatureEntropy]:
             float(np.std(values)) if values else None,
             len(values),
         )
-        for feature, values in entropies.items()
+        for feature, values in measured.items()
     ]
 
 

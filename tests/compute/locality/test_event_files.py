@@ -15,7 +15,7 @@ import event_fixture
 import numpy as np
 import pytest
 import torch
-from event_fixture import N_FEATURES, RECORD, SILENT, autoencoder
+from event_fixture import N_FEATURES, RECORD, SILENT, autoencoder, entropies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +33,6 @@ from circuit_artifacts.compute.locality.event_files import (
 from circuit_artifacts.compute.locality.events import (
     COLUMNS,
     MeasuredEvent,
-    entropy_by_feature,
     measure_events,
 )
 from circuit_artifacts.compute.locality.feature_lists import FeatureLabel
@@ -138,7 +137,7 @@ def write(folder: Path) -> Written:
         RECORD,
         source=RUN,
         n_contexts=5,
-        features=entropy_by_feature(tables[16]),
+        features=entropies(tables[16]),
         labels=LABELS,
         recall={17: 0.75},
     )
@@ -281,7 +280,7 @@ def test_the_manifest_names_no_machine(written: Written) -> None:
 def test_case_studies_read_back(written: Written) -> None:
     path = written.folder / STUDY / "manifest.json"
     rows = case_studies(RepositoryFile(path, f"{STUDY}/manifest.json")).to_pylist()
-    statistics = entropy_by_feature(written.tables[16])
+    statistics = entropies(written.tables[16])
     assert [row["feature_id"] for row in rows] == [17, 8, SILENT]
     for row, entry in zip(rows, statistics, strict=True):
         assert (row["mean_h_pos"], row["std_h_pos"], row["n_events"]) == (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from event_fixture import SILENT, autoencoder
+from event_fixture import SILENT, autoencoder, entropies
 from torch import Tensor, nn
 
 from circuit_artifacts.compute.locality import events
@@ -20,7 +20,6 @@ from circuit_artifacts.compute.locality.events import (
     COLUMNS,
     FeatureEntropy,
     MeasuredEvent,
-    entropy_by_feature,
     measure_events,
 )
 from circuit_artifacts.compute.locality.feature_lists import FeatureLabel
@@ -279,7 +278,7 @@ def test_labels_are_no_reason_to_measure_again(tmp_path: Path, monkeypatch: pyte
 
 def test_statistics_of_a_feature_are_those_of_the_population_of_its_good_events() -> None:
     rows = measure()
-    found = entropy_by_feature(rows)
+    found = entropies(rows)
     assert [entry.feature_id for entry in found] == list(FEATURES)
     for entry in found[:3]:
         entropies = [row.H_pos_bits for row in rows if row.feature_id == entry.feature_id and row.status == "ok"]
@@ -288,4 +287,4 @@ def test_statistics_of_a_feature_are_those_of_the_population_of_its_good_events(
         assert entry.mean_bits == pytest.approx(mean)
         assert entry.std_bits == pytest.approx(math.sqrt(sum((h - mean) ** 2 for h in entropies) / len(entropies)))
     assert found[3] == FeatureEntropy(SILENT, None, None, 0)
-    assert entropy_by_feature([]) == []
+    assert entropies([]) == []

@@ -281,10 +281,10 @@ def test_statistics_of_a_feature_are_those_of_the_population_of_its_good_events(
     found = entropies(rows)
     assert [entry.feature_id for entry in found] == list(FEATURES)
     for entry in found[:3]:
-        entropies = [row.H_pos_bits for row in rows if row.feature_id == entry.feature_id and row.status == "ok"]
-        assert entry.n_events == len(entropies) > 0
-        mean = sum(entropies) / len(entropies)
+        bits = [row.H_pos_bits for row in rows if row.feature_id == entry.feature_id and row.status == "ok"]
+        assert entry.n_events == len(bits) > 0
+        mean = sum(bits) / len(bits)
         assert entry.mean_bits == pytest.approx(mean)
-        assert entry.std_bits == pytest.approx(math.sqrt(sum((h - mean) ** 2 for h in entropies) / len(entropies)))
+        assert entry.std_bits == pytest.approx(math.sqrt(sum((h - mean) ** 2 for h in bits) / len(bits)))
     assert found[3] == FeatureEntropy(SILENT, None, None, 0)
     assert entropies([]) == []

@@ -219,7 +219,7 @@ def list_repository(file: HubFile) -> tuple[str, tuple[str, ...]]:
 
     def ask() -> tuple[str, tuple[str, ...]]:
         found = HfApi(token=file.token).repo_info(file.repository, revision=file.revision, repo_type=file.kind)
-        return str(found.sha), tuple(sorted(item.rfilename for item in found.siblings or ()))
+        return str(found.sha), tuple(sorted(item.rfilename for item in getattr(found, "siblings", None) or ()))
 
     _require_online(file)
     return _patiently(file, ask)

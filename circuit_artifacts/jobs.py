@@ -37,6 +37,13 @@ class Job:
         assert isinstance(found, Path)
         return found
 
+    @property
+    def only_input(self) -> Path:
+        """The input of a step that has one, which is one file."""
+        (found,) = self.inputs.values()
+        assert isinstance(found, Path)
+        return found
+
     def input_files(self, family: str, setting: Mapping[str, Any] | None = None) -> FileSet:
         """The input of a family of several files, at a setting."""
         found = self.inputs[self._name(family, setting)]

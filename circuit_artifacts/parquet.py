@@ -73,8 +73,8 @@ def convert(
         for task in tasks:
             remove_abandoned(out / task.config.name)
     if originals:
-        for name, found in paths.items():
-            _copy_originals(found, mirror.configs[name], out / ORIGINALS)
+        for name, source in paths.items():
+            _copy_originals(source, mirror.configs[name], out / ORIGINALS)
     if any(files.values()):
         write_card(mirror, _all_converted(mirror, out), out, [name for name, found in files.items() if not found])
     return [file for found in files.values() for file in found]

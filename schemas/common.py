@@ -98,7 +98,8 @@ def arrow_schema(row: type[BaseModel], *, width: int | None = None) -> pa.Schema
 
 def has_vectors(row: type[BaseModel]) -> bool:
     """Whether a row holds vectors of the model's width."""
-    return arrow_schema(row, width=1) != arrow_schema(row, width=2)
+    narrow, wide = (arrow_schema(row, width=width) for width in (1, 2))
+    return bool(narrow != wide)
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

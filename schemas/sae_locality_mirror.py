@@ -52,12 +52,12 @@ def _family(
 
 
 def _depth(name: str, summary: str, file: str, settings: tuple[Mapping[str, Any], ...] = (), **more: Any) -> Family:
-    splits = {"features": rows.DepthFeature, "windows": rows.DepthWindow}
+    splits: dict[str, type[ArtifactModel]] = {"features": rows.DepthFeature, "windows": rows.DepthWindow}
     return _family(name, summary, f"{file}/*/entropy_comparison_*.pt", settings, splits, **more)
 
 
 def _sweep(name: str, summary: str, file: str, settings: tuple[Mapping[str, Any], ...] = (), **more: Any) -> Family:
-    splits = {"features": rows.SweepFeature, "lengths": rows.SweepLength}
+    splits: dict[str, type[ArtifactModel]] = {"features": rows.SweepFeature, "lengths": rows.SweepLength}
     return _family(name, summary, f"ctxlen_xmodel*/*/{file}/entropy_vs_*.pt", settings, splits, **more)
 
 

@@ -158,7 +158,7 @@ def token_checker_masks(job: Job) -> None:
 
 def unpack_activations(job: Job) -> None:
     """Write a ``12_*`` file from the rows that are bundled (the rows of the config of the same name)."""
-    ((packed, path),) = ((name, path) for name, path in job.inputs.items())
+    (packed,), path = job.inputs, job.only_input
     (family,) = job.step.makes
     record = provenance.read(path)
     shape = Shape.of(path, job.mirror)
@@ -259,7 +259,7 @@ def summary(job: Job) -> None:
 
 def modularity(job: Job) -> None:
     """Relaxed modularity of the universal masks: scores and detail (csp_atlas spec 7.1)."""
-    (path,) = job.inputs.values()
+    path = job.only_input
     concepts, masks = read_layers(path, "universal_masks", dtype=np.bool_, shape=Shape.of(path, job.mirror))
     result = modularity_analysis.relaxed_modularity(masks)
     tables = {

@@ -72,4 +72,5 @@ def _entropies(events: pd.DataFrame) -> list[FeatureEntropy]:
 
 def _labels(events: pd.DataFrame) -> list[FeatureLabel]:
     first = events.drop_duplicates("feature_id")
-    return [FeatureLabel(int(row.feature_id), row.tier or "", row.description or "") for row in first.itertuples()]
+    columns = first[["feature_id", "tier", "description"]].itertuples(index=False, name=None)
+    return [FeatureLabel(int(feature), tier or "", description or "") for feature, tier, description in columns]

@@ -41,7 +41,7 @@ def decoder_vectors(job: Job) -> None:
         raise SchemaError(problem, file=found, expected="rows with the status ok")
     sae = runner.sae(p.layer)
     decoder = sae.W_dec.detach()[features["feature_id"].tolist()].cpu().numpy().astype(np.float32)
-    facts = {
+    facts: dict[str, Any] = {
         "preset": p.preset,
         "layer": p.layer,
         "sae_id": runner.sae_source(p.layer),
@@ -98,4 +98,4 @@ def _answers(job: Job, neuronpedia: str) -> dict[int, dict[str, Any]]:
     rows = _rows(job, "neuronpedia", job.input_files("neuronpedia"))
     model, _, sae = neuronpedia.partition("/")
     rows = rows[(rows["model"] == model) & (rows["sae"] == sae.replace("/", "__"))]
-    return {int(row.feature_id): json.loads(row.raw) for row in rows.itertuples()}
+    return {int(feature): json.loads(raw) for feature, raw in zip(rows["feature_id"], rows["raw"], strict=True)}

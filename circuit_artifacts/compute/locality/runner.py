@@ -134,13 +134,12 @@ class LocalityRunner:
         """A layer's autoencoder; one at a time is kept."""
         if self._sae is None or self._sae[0] != layer:
             self._sae = None  # before the next is loaded: they can be as large as the model
-            where = {"device": self.parameters.device, "dtype": torch.float32}
             if self.parameters.sae is not None:
-                found = load_sae(self.parameters.sae.format(layer=layer), **where)
+                ref, path = self.parameters.sae.format(layer=layer), ""
             else:
                 assert self.preset is not None
-                found = load_sae(self.preset.sae_repo, path=self.preset.sae_path(layer), **where)
-            self._sae = layer, found
+                ref, path = self.preset.sae_repo, self.preset.sae_path(layer)
+            self._sae = layer, load_sae(ref, path=path, device=self.parameters.device, dtype=torch.float32)
         return self._sae[1]
 
     def sae_source(self, layer: int) -> str:

@@ -2,233 +2,208 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from circuit_artifacts import provenance
-from circuit_artifacts.filesets import FileSet
 from circuit_artifacts.formats.reader import make_readers
 from circuit_artifacts.jobs import Job
 from circuit_artifacts.reports.locality import names
 from circuit_artifacts.reports.locality.context_length import draw_entropy_versus_context, draw_sweep
 from circuit_artifacts.reports.locality.continuum import draw_feature_continuum
-from circuit_artifacts.reports.locality.depth import draw_depth, draw_depth_grid
+from circuit_artifacts.reports.locality.depth import Shape, draw_depth, draw_depth_grid
 from circuit_artifacts.reports.locality.overview import draw_entropy_overview
 from circuit_artifacts.reports.locality.profiles import draw_profile_contrast
 from circuit_artifacts.reports.locality.tables import distinct, rows_of
 from circuit_artifacts.reports.pages.cards import build_cards, write_feature_cards
-from circuit_artifacts.reports.pages.clusters import build_clusters, write_clusters
+from circuit_artifacts.reports.pages.clusters import Method, build_clusters, write_clusters
 from circuit_artifacts.reports.pages.feature_table import build_feature_rows, write_feature_table
 from circuit_artifacts.sae_locality.paths import classify
 
 __all__ = ["run"]
 
-_WIDE = ["influence", "activation_trace"]  # not drawn, and nearly all of the bytes
-_LEAST_FOR_TSNE = 5  # features
+_WIDE: Final = ("influence", "activation_trace")  # not drawn, and nearly all of the bytes
+_PROJECTIONS: Final[tuple[tuple[Method, str, int], ...]] = (
+    ("pca", "clusters3d.html", 1),
+    ("tsne", "clusters3d_tsne.html", 5),
+)
+"""Method, published name, and how many features it needs."""
 
 
 def run(job: Job) -> None:
     """Draw what is not there yet; runs whose input is not on this machine are passed over."""
-    drawing = _Drawing(job, next(iter(job.outputs.values())))
-    if drawing.has("entropy_all"):
-        _depth(drawing)
-    if drawing.has("ctxlen_all"):
-        _sweeps(drawing)
-    if drawing.has("events"):
-        _events(drawing)
-    if drawing.has("geometry_features", "decoder_vectors", "events"):
-        _clusters(drawing)
-    if drawing.has("case_studies", "events", "influences", "top_contexts"):
-        _case_studies(drawing)
+    inputs = _Inputs(job)
+    root = next(iter(job.outputs.values()))
+    for strand in (_depth, _sweeps, _events, _clusters, _case_studies):
+        for picture in strand(inputs):
+            path = root / picture.name
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # First: without it, the picture would pass for published.
+                provenance.write_sidecar(path, inputs.record(picture.families))
+                unfinished = path.with_name(f".{path.name}")  # its suffix is its format
+                picture.draw(unfinished)
+                unfinished.replace(path)
+
+
+class _Picture(NamedTuple):
+    """One picture or page.
+
+    Attributes:
+        name: relative to the root.
+        families: what it is drawn from.
+        draw: called with the path.
+    """
+
+    name: str
+    families: tuple[str, ...]
+    draw: Callable[[Path], None]
 
 
 @dataclass(frozen=True)
-class _Drawing:
-    """One run of the step."""
+class _Inputs:
+    """The families that are on this machine."""
 
     job: Job
-    root: Path
 
     def has(self, *families: str) -> bool:
         return all(family in self.job.inputs for family in families)
 
-    def files(self, family: str) -> FileSet:
-        return self.job.input_files(family)
-
-    def rows(self, family: str, split: str = "train", *, without: list[str] | None = None) -> pa.Table:
-        """All rows of a family, as it is on this machine."""
+    def rows(self, family: str, split: str = "train", *, without: Sequence[str] = ()) -> pa.Table:
+        """All rows of a family."""
         (config,) = self.job.mirror.family_by_name[family].configs
-        reader, found = make_readers(self.job.mirror, config)[split], self.files(family)
+        reader, found = make_readers(self.job.mirror, config)[split], self.job.input_files(family)
         tables = [
-            table.drop_columns([name for name in without or () if name in table.column_names])
+            table.drop_columns([name for name in without if name in table.column_names])
             for shard in reader.shards(found)
             for table in reader.tables(found, shard)
         ]
         return pa.concat_tables(tables) if tables else reader.schema(found).empty_table()
 
+    def record(self, families: Iterable[str]) -> provenance.Provenance:
+        """How a picture of these families is made."""
+        earlier = self._earlier(families)
+        found = [self.job.input_files(family) for family in families]
+        return self.job.record(found, model=earlier.model if earlier is not None else None)
+
     def note(self, *families: str) -> str:
         """What must be said of the numbers: whose they are."""
-        records = (provenance.read(self.files(family)) for family in families)
-        for record in records:
-            if record is not None:
-                model = (record.model or {}).get("id", "another model")
-                return f"regenerated with {model}; not the published data"
-        return "drawn by circuit-artifacts from the published data"
+        earlier = self._earlier(families)
+        if earlier is None:
+            return "drawn by circuit-artifacts from the published data"
+        return f"regenerated with {(earlier.model or {}).get('id', 'another model')}; not the published data"
 
-    def picture(self, name: str, draw: Callable[[Path], None], *families: str) -> None:
-        """Draw one picture or page, unless it exists.
-
-        Args:
-            name: relative to the root.
-            draw: called with the path.
-            families: what it is drawn from.
-        """
-        path = self.root / name
-        if path.exists():
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        found = [self.files(family) for family in families]
-        earlier = next((record for record in map(provenance.read, found) if record is not None), None)
-        record = self.job.record(found, model=earlier.model if earlier is not None else None)
-        provenance.write_sidecar(path, record)  # first: without it, the picture would pass for published
-        unfinished = path.with_name(f".{path.name}")  # its suffix is its format
-        draw(unfinished)
-        unfinished.replace(path)
+    def _earlier(self, families: Iterable[str]) -> provenance.Provenance | None:
+        records = (provenance.read(self.job.input_files(family)) for family in families)
+        return next((record for record in records if record is not None), None)
 
 
-def _depth(drawing: _Drawing) -> None:
-    features = drawing.rows("entropy_all", "features", without=_WIDE)
-    windows = drawing.rows("entropy_all", "windows")
-    note = drawing.note("entropy_all")
+def _depth(inputs: _Inputs) -> Iterator[_Picture]:
+    family = "entropy_all"
+    if not inputs.has(family):
+        return
+    features = inputs.rows(family, "features", without=_WIDE)
+    windows = inputs.rows(family, "windows")
+    note = inputs.note(family)
     for dataset in distinct(windows, "dataset"):
-        of_dataset = [rows_of(table, dataset=dataset) for table in (features, windows)]
-        for preset in distinct(of_dataset[1], "preset"):
-            own = [rows_of(table, preset=preset) for table in of_dataset]
-            drawing.picture(
-                f"figures/{names.depth_name(preset, dataset)}",
-                lambda path, own=own: draw_depth(*own, path, note=note),
-                "entropy_all",
-            )
-        for shape in ("violin", "box"):
-            drawing.picture(
-                f"figures/{names.depth_grid_name(shape, dataset)}",
-                lambda path, shape=shape, tables=of_dataset: draw_depth_grid(*tables, path, shape=shape, note=note),
-                "entropy_all",
-            )
+        tables = rows_of(features, dataset=dataset), rows_of(windows, dataset=dataset)
+        for preset in distinct(tables[1], "preset"):
+            own = rows_of(tables[0], preset=preset), rows_of(tables[1], preset=preset)
+            name = f"figures/{names.depth_name(preset, dataset)}"
+            yield _Picture(name, (family,), partial(draw_depth, *own, note=note))
+        for shape in get_args(Shape):
+            name = f"figures/{names.depth_grid_name(shape, dataset)}"
+            yield _Picture(name, (family,), partial(draw_depth_grid, *tables, shape=shape, note=note))
 
 
-def _sweeps(drawing: _Drawing) -> None:
-    features = drawing.rows("ctxlen_all", "features", without=_WIDE)
-    lengths = drawing.rows("ctxlen_all", "lengths")
-    for name in drawing.files("ctxlen_all").names:
-        place = classify(name)
-        where = {"run": place.run, "preset": place.preset, "layer": place.layer}
-        own = [rows_of(table, **where) for table in (features, lengths)]
-        drawing.picture(
-            f"{name.removesuffix('.pt')}/{names.SWEEP}",
-            lambda path, own=own, layer=place.layer: draw_sweep(
-                *own, path, layer=layer, note=drawing.note("ctxlen_all")
-            ),
-            "ctxlen_all",
-        )
+def _sweeps(inputs: _Inputs) -> Iterator[_Picture]:
+    family = "ctxlen_all"
+    if not inputs.has(family):
+        return
+    tables = inputs.rows(family, "features", without=_WIDE), inputs.rows(family, "lengths")
+    note = inputs.note(family)
+    for file in inputs.job.input_files(family).names:
+        place = classify(file)
+        where: dict[str, Any] = {"run": place.run, "preset": place.preset, "layer": place.layer}
+        own = rows_of(tables[0], **where), rows_of(tables[1], **where)
+        name = f"{file.removesuffix('.pt')}/{names.SWEEP}"
+        yield _Picture(name, (family,), partial(draw_sweep, *own, layer=place.layer or 0, note=note))
 
 
-def _events(drawing: _Drawing) -> None:
-    note = drawing.note("events")
-    for run, events in _by_run(drawing.rows("events")):
-        influences = rows_of(drawing.rows("influences"), run=run) if drawing.has("influences") else None
-        folder = f"{run}/figures"
-        lengths = distinct(events, "ctx")
+def _events(inputs: _Inputs) -> Iterator[_Picture]:
+    if not inputs.has("events"):
+        return
+    note = inputs.note("events")
+    all_influences = inputs.rows("influences") if inputs.has("influences") else None
+    for run_name, events in _by_run(inputs.rows("events")):
+        folder, lengths = f"{run_name}/figures", distinct(events, "ctx")
+        influences = None if all_influences is None else rows_of(all_influences, run=run_name)
         for ctx in lengths:
-            pictures: Mapping[str, Any] = {
-                names.continuum_name(ctx): draw_feature_continuum,
-                names.overview_name(ctx): draw_entropy_overview,
-            }
-            for name, draw in pictures.items():
-                drawing.picture(
-                    f"{folder}/{name}",
-                    lambda path, draw=draw, ctx=ctx, events=events: draw(events, path, ctx=ctx, note=note),
-                    "events",
-                )
+            at = {"ctx": ctx, "note": note}
+            name = f"{folder}/{names.continuum_name(ctx)}"
+            yield _Picture(name, ("events",), partial(draw_feature_continuum, events, **at))
+            name = f"{folder}/{names.overview_name(ctx)}"
+            yield _Picture(name, ("events",), partial(draw_entropy_overview, events, **at))
+            families = ("events",) if influences is None else ("events", "influences")
             if influences is not None:
-                drawing.picture(
-                    f"{folder}/{names.profile_contrast_name(ctx)}",
-                    lambda path, tables=(events, influences), ctx=ctx: draw_profile_contrast(
-                        *tables, path, ctx=ctx, note=note
-                    ),
-                    "events",
-                    "influences",
-                )
-            drawing.picture(
-                f"{folder}/feature_table_ctx{ctx:03d}.html",
-                lambda path, tables=(events, influences), ctx=ctx: write_feature_table(
-                    build_feature_rows(*tables, ctx=ctx), path, title=f"Features at {ctx} tokens", note=note
-                ),
-                "events",
-            )
+                name = f"{folder}/{names.profile_contrast_name(ctx)}"
+                yield _Picture(name, families, partial(draw_profile_contrast, events, influences, **at))
+            name = f"{folder}/feature_table_ctx{ctx:03d}.html"
+            rows = build_feature_rows(events, influences, ctx=ctx)
+            title = f"Features at a context length of {ctx} tokens"
+            yield _Picture(name, families, partial(write_feature_table, rows, title=title, note=note))
         if len(lengths) > 1:
-            drawing.picture(
-                f"{folder}/{names.ENTROPY_VERSUS_CONTEXT}",
-                lambda path, events=events: draw_entropy_versus_context(events, path, note=note),
-                "events",
-            )
+            name = f"{folder}/{names.ENTROPY_VERSUS_CONTEXT}"
+            yield _Picture(name, ("events",), partial(draw_entropy_versus_context, events, note=note))
 
 
-def _clusters(drawing: _Drawing) -> None:
-    note = drawing.note("events", "geometry_features")
-    events = drawing.rows("events")
-    vectors = drawing.rows("decoder_vectors")
-    for run, features in _by_run(drawing.rows("geometry_features")):
-        own = rows_of(vectors, run=run)
-        ctx = _common_context(events, features)
+def _clusters(inputs: _Inputs) -> Iterator[_Picture]:
+    families = ("geometry_features", "decoder_vectors", "events")
+    if not inputs.has(*families):
+        return
+    features, vectors, events = map(inputs.rows, families)
+    note = inputs.note(*families)
+    for run_name, own in _by_run(features):
+        ctx = _common_context(events, own)
         if ctx is None:
             continue
-        for method, name in (("pca", "clusters3d.html"), ("tsne", "clusters3d_tsne.html")):
-            if method == "tsne" and len(features) < _LEAST_FOR_TSNE:
+        for method, name, least in _PROJECTIONS:
+            if len(own) < least:
                 continue
-            drawing.picture(
-                f"{run}/figures/{name}",
-                lambda path, tables=(features, own), method=method, ctx=ctx: write_clusters(
-                    build_clusters(*tables, rows_of(events, ctx=ctx), ctx=ctx, method=method),
-                    path,
-                    title=f"Decoder directions and entropy at {ctx} tokens ({'PCA' if method == 'pca' else 't-SNE'})",
-                    note=note,
-                ),
-                "geometry_features",
-                "decoder_vectors",
-                "events",
+            clusters = build_clusters(
+                own, rows_of(vectors, run=run_name), rows_of(events, ctx=ctx), ctx=ctx, method=method
             )
+            title = f"Decoder directions, and entropy at a context length of {ctx} tokens"
+            draw = partial(write_clusters, clusters, title=title, note=note)
+            yield _Picture(f"{run_name}/figures/{name}", families, draw)
 
 
-def _case_studies(drawing: _Drawing) -> None:
-    note = drawing.note("events", "case_studies")
-    tables = [drawing.rows(family) for family in ("events", "influences", "top_contexts")]
-    runs = set.intersection(*(set(distinct(table, "run")) for table in tables))
-    for run, studies in _by_run(drawing.rows("case_studies")):
-        contexts = distinct(studies, "ctx")
-        source = max(runs, default=None)
-        if source is None or len(contexts) != 1 or contexts[0] not in distinct(tables[0], "ctx"):
-            continue
-        own = [rows_of(table, run=source) for table in tables]
-        drawing.picture(
-            f"{run}/feature_case_studies.html",
-            lambda path, own=own, studies=studies, ctx=contexts[0]: write_feature_cards(
-                build_cards(*own, studies, ctx=ctx), path, title=f"Case studies at {ctx} tokens", note=note
-            ),
-            "case_studies",
-            "events",
-            "influences",
-            "top_contexts",
-        )
+def _case_studies(inputs: _Inputs) -> Iterator[_Picture]:
+    families = ("events", "influences", "top_contexts", "case_studies")
+    if not inputs.has(*families):
+        return
+    *tables, studies = map(inputs.rows, families)
+    source = max(set.intersection(*(set(distinct(table, "run")) for table in tables)), default=None)
+    if source is None:
+        return
+    events, influences, contexts = (rows_of(table, run=source) for table in tables)
+    for run_name, own in _by_run(studies):
+        lengths = set(distinct(own, "ctx")) & set(distinct(events, "ctx"))
+        for ctx in sorted(lengths)[-1:]:
+            cards = build_cards(events, influences, contexts, own, ctx=ctx)
+            title = f"Case studies at a context length of {ctx} tokens"
+            draw = partial(write_feature_cards, cards, title=title, note=inputs.note(*families))
+            yield _Picture(f"{run_name}/feature_case_studies.html", families, draw)
 
 
 def _common_context(events: pa.Table, features: pa.Table) -> int | None:
-    """The longest context length at which every feature has an event."""
+    """The longest context length at which every feature has an event with an entropy."""
     wanted = set(features["feature_id"].to_pylist())
     for ctx in reversed(distinct(events, "ctx")):
         rows = rows_of(events, ctx=ctx)
@@ -239,5 +214,5 @@ def _common_context(events: pa.Table, features: pa.Table) -> int | None:
 
 
 def _by_run(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    for run in distinct(table, "run"):
-        yield run, rows_of(table, run=run)
+    for run_name in distinct(table, "run"):
+        yield run_name, rows_of(table, run=run_name)

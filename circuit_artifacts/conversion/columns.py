@@ -52,7 +52,10 @@ def labelled(schema: pa.Schema) -> pa.Schema:
     features = Features.from_arrow_schema(schema.remove_metadata())
     features.update({name: features_of(pa.schema([schema.field(name)]))[name] for name in names})
     known = features.arrow_schema
-    fields = [field.with_type(known.field(field.name).type) if field.name in names else field for field in schema]
+    # `datasets` believes what is said of a field only if the field could be null.
+    fields = [
+        known.field(field.name).with_metadata(field.metadata) if field.name in names else field for field in schema
+    ]
     return pa.schema(fields, {**(schema.metadata or {}), **known.metadata})
 
 

@@ -147,7 +147,7 @@ def _write(task: Task, digest: str, folder: Path) -> None:
     neighbouring = {column for files in parts.values() for column in _neighbouring(files)}
     floats = sorted(neighbouring - set(label_columns(schema)))
     if floats:
-        schema = as_floats(schema, floats)
+        schema = labelled(as_floats(schema, floats))  # what it says of its features too
         schema = schema.with_metadata({**schema.metadata, _FLOATS_KEY: json.dumps(floats)})
         for split, files in parts.items():
             _rewrite(files, schema, folder, split, name)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from circuit_artifacts.compute.hooks import layer_count
-from circuit_artifacts.compute.locality.depth_run import measure
 from circuit_artifacts.compute.locality.parameters import LocalityParameters
 from circuit_artifacts.compute.locality.run_folder import run_folder, timestamp_of
 from circuit_artifacts.compute.locality.runner import LocalityRunner
@@ -68,18 +67,11 @@ def _run(runner: LocalityRunner, root: Path) -> None:
             names[str(layer)] = name
             if (folder / name).is_file():
                 continue
-            sae = runner.sae(layer)
-            measured = measure(
-                runner.model,
-                sae,
+            measured = runner.measure(
                 list(windows),
-                checkpoint=folder / _CHECKPOINT,
-                identity=repr((runner.identity, runner.sae_source(layer), p.device)),
-                description=f"layer {layer} of {layer_count(runner.model)}",
                 layer=layer,
-                threshold=runner.threshold,
-                sae_encode=p.sae_encode,
-                pass_tokens=p.pass_tokens,
+                checkpoint=folder / _CHECKPOINT,
+                description=f"layer {layer} of {layer_count(runner.model)}",
             )
             seconds += measured.seconds
             summary = {
@@ -89,13 +81,8 @@ def _run(runner: LocalityRunner, root: Path) -> None:
                 "timestamp": timestamp,
                 "layer": layer,
             }
-            config = {name: settings[name] for name in ("preset", "threshold", "context_len", "random_batches")} | {
-                "random_seed": settings["random_seed"],
-                "total_features": sae.d_sae,
-                "sae_source": runner.sae_source(layer),
-                "sae_arch": sae.arch,
-                "sae_encode": p.sae_encode,
-            }
+            config = {name: settings[name] for name in ("context_len", "random_batches", "random_seed")}
+            config |= runner.sae_facts(layer)
             write_depth(folder / name, measured.windows, starts, summary=summary, config=config, record=record)
             shutil.rmtree(folder / _CHECKPOINT, ignore_errors=True)
         bench = _bench(settings, seconds, time.monotonic() - started, p.device) | {"output_files": names}

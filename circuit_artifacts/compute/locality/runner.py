@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from circuit_artifacts.compute.corpora import Corpus, load_corpus
 from circuit_artifacts.compute.hooks import layer_count
+from circuit_artifacts.compute.locality.depth_run import MeasuredWindows, measure
 from circuit_artifacts.compute.locality.parameters import LocalityParameters
 from circuit_artifacts.compute.locality.presets import PRESETS, Preset, preset
 from circuit_artifacts.compute.models import TextTokenizer, load_model, load_tokenizer, model_identity, residual_width
@@ -148,6 +150,34 @@ class LocalityRunner:
             return self.preset.sae_source(layer)
         origin = self.sae(layer).origin
         return origin.source if origin is not None else self.sae(layer).arch
+
+    def sae_facts(self, layer: int) -> dict[str, Any]:
+        """What the configuration in a ``.pt`` file says of a layer's autoencoder."""
+        sae = self.sae(layer)
+        return {
+            "preset": self.parameters.preset,
+            "threshold": self.threshold,
+            "total_features": sae.d_sae,
+            "sae_source": self.sae_source(layer),
+            "sae_arch": sae.arch,
+            "sae_encode": self.parameters.sae_encode,
+        }
+
+    def measure(self, windows: Sequence[Tensor], *, layer: int, checkpoint: Path, description: str) -> MeasuredWindows:
+        """Influence in windows at a layer; arguments as `depth_run.measure`."""
+        p = self.parameters
+        return measure(
+            self.model,
+            self.sae(layer),
+            windows,
+            checkpoint=checkpoint,
+            identity=repr((self.identity, self.sae_source(layer), p.sae, p.device)),
+            description=description,
+            layer=layer,
+            threshold=self.threshold,
+            sae_encode=p.sae_encode,
+            pass_tokens=p.pass_tokens,
+        )
 
     @property
     def declared_architecture(self) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from circuit_artifacts.compute.locality.context_length import SweepPrompt, context_lengths, last_tokens, sample_prompt
-from circuit_artifacts.compute.locality.depth_run import measure
 from circuit_artifacts.compute.locality.parameters import LocalityParameters
 from circuit_artifacts.compute.locality.run_folder import run_folder, timestamp_of
 from circuit_artifacts.compute.locality.runner import LocalityRunner
@@ -71,18 +70,11 @@ def _run(runner: LocalityRunner, folder: Path) -> None:
         site = f"{runner.site}_layer{layer}"
         if list((folder / p.preset).glob(f"entropy_vs_context_len_{site}_*.pt")):
             continue
-        sae = runner.sae(layer)
-        measured = measure(
-            runner.model,
-            sae,
+        measured = runner.measure(
             [ids[len(ids) - length :] for length in lengths],
-            checkpoint=folder / _CHECKPOINT,
-            identity=repr((runner.identity, runner.sae_source(layer), p.device)),
-            description=f"{p.preset}, layer {layer}",
             layer=layer,
-            threshold=runner.threshold,
-            sae_encode=p.sae_encode,
-            pass_tokens=p.pass_tokens,
+            checkpoint=folder / _CHECKPOINT,
+            description=f"{p.preset}, layer {layer}",
         )
         started = timestamp_of(folder)
         summary: dict[str, Any] = {
@@ -100,15 +92,7 @@ def _run(runner: LocalityRunner, folder: Path) -> None:
         }
         if text is None:
             summary |= {"char_start": prompt.char_start, "char_budget": prompt.char_budget}
-        config = {
-            "preset": p.preset,
-            "threshold": runner.threshold,
-            "random_seed": p.sweep_seed,
-            "total_features": sae.d_sae,
-            "sae_source": runner.sae_source(layer),
-            "sae_arch": sae.arch,
-            "sae_encode": p.sae_encode,
-        }
+        config = {"random_seed": p.sweep_seed, **runner.sae_facts(layer)}
         by_length = dict(zip(lengths, measured.windows, strict=True))
         path = folder / p.preset / f"entropy_vs_context_len_{site}_{started}.pt"
         write_sweep(path, by_length, summary=summary, config=config, record=record)

@@ -81,8 +81,8 @@ def test_events_peak_where_their_texts_do() -> None:
     assert len(joined) == len(contexts)
     assert (joined["peak_token_str"] == joined["activating_token"]).all()
     assert (joined["abs_peak"] == joined["window_start_token"] + joined["token_idx"]).all()
-    known = load_tokenizer("mini").backend.get_vocab()
-    assert set(joined["peak_token_str"]) <= known.keys()
+    encode = load_tokenizer("mini").encode
+    assert all(len(encode(text)) == 1 for text in set(joined["peak_token_str"]) if text.isascii() and text.strip())
 
 
 def test_figures_are_drawn_from_the_bundle_when_they_are_asked_for() -> None:

@@ -131,7 +131,7 @@ def _scan(runner: LocalityRunner, chosen: FeatureSet, _root: Path, checkpoint: P
         features=[label.feature_id for label in chosen.features],
         window=p.scan_window,
         top_k=p.top_k,
-        token_strings=runner.pieces,
+        token_strings=runner.texts,
         max_windows=p.scan_windows,
         sae_encode=p.sae_encode,
         checkpoint=checkpoint,
@@ -183,4 +183,4 @@ def _ask_neuronpedia(
 def _peaks(entry: FeatureContexts) -> str:
     """A description by the tokens on which a feature peaks most often (ours)."""
     pieces = Counter(example.activating_token for example in entry.examples if example.activation > 0)
-    return "peaks on " + ", ".join(piece for piece, _ in pieces.most_common(_PEAKS_NAMED)) if pieces else ""
+    return "peaks on " + ", ".join(repr(piece) for piece, _ in pieces.most_common(_PEAKS_NAMED)) if pieces else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import decoders
 from torch import Tensor, nn
 
 from circuit_artifacts.compute.corpora import Corpus, load_corpus
@@ -128,9 +129,13 @@ class LocalityRunner:
         found = self.tokenizer.backend.id_to_token(token)
         return "" if found is None else str(found)
 
-    def pieces(self, tokens: Sequence[int]) -> list[str]:
-        """Tokens as the tokenizer writes them."""
-        return list(map(self.piece, tokens))
+    def texts(self, tokens: Sequence[int]) -> list[str]:
+        """Tokens as people read them: of a byte-level tokenizer, the text itself and not its alphabet for bytes."""
+        backend = self.tokenizer.backend
+        if not isinstance(backend.decoder, decoders.ByteLevel):
+            return list(map(self.piece, tokens))
+        texts: list[str] = backend.decode_batch([[token] for token in tokens], skip_special_tokens=False)
+        return texts
 
     def sae(self, layer: int) -> SparseAutoencoder:
         """A layer's autoencoder; one at a time is kept."""

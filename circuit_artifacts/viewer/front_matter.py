@@ -6,6 +6,7 @@ parser events, before any value is built.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _require_tame(text: str) -> None:
         UnsafeContentError: what is refused, and where.
     """
     growth = _Growth()
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in _events(text):
         growth.follow(event)
         where = None if event.start_mark is None else f"line {event.start_mark.line + 2}"
         tag = getattr(event, "tag", None)
@@ -79,12 +80,26 @@ def _require_tame(text: str) -> None:
             problem = "the front matter has a tag that only unsafe loaders know"
             raise UnsafeContentError(problem, file=CARD_NAME, where=where, found=tag, remedy="Remove it.")
         if growth.depth > _MAX_DEPTH:
-            problem, expected = "the front matter is nested too deeply", f"<= {_MAX_DEPTH} levels"
-            raise UnsafeContentError(problem, file=CARD_NAME, where=where, expected=expected, remedy="Flatten it.")
+            raise _too_deep(where)
         if growth.values > _MAX_VALUES:
             problem = "the front matter has too many values when its anchors are followed"
             expected, remedy = f"<= {_MAX_VALUES:,}", "Write the values out."
             raise UnsafeContentError(problem, file=CARD_NAME, where=where, expected=expected, remedy=remedy)
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    """The parser's events. Newer versions of libyaml have a limit of their own, which they meet while looking ahead."""
+    try:
+        yield from yaml.parse(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        if "nesting depth" not in (error.problem or ""):
+            raise
+        raise _too_deep(None if error.problem_mark is None else f"line {error.problem_mark.line + 2}") from error
+
+
+def _too_deep(where: str | None) -> UnsafeContentError:
+    problem, expected = "the front matter is nested too deeply", f"<= {_MAX_DEPTH} levels"
+    return UnsafeContentError(problem, file=CARD_NAME, where=where, expected=expected, remedy="Flatten it.")
 
 
 class _Growth:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from circuit_artifacts.schemas.sae_locality_mirror import PRESETS
 
@@ -165,6 +165,7 @@ def is_link(path: str) -> bool:
     return any(map(_LINK.fullmatch, path.split("/")))
 
 
+@lru_cache(maxsize=1 << 17)  # every config picks its files from the list of all of them
 def classify(path: str) -> Place:
     """What a path names.
 

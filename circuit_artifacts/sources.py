@@ -308,6 +308,13 @@ class Sources:
                     found[plan.config.file] = self._made_files(plan)
         return found
 
+    def _made_beside(self, step: Step, config: Config) -> Iterator[Config]:
+        """What else a step makes that writes a folder of files: the other families of it, wanted or not."""
+        if config.family.select:
+            for name in step.makes:
+                family = self.mirror.family_by_name[name]
+                yield from (other for other in family.configs if other.setting == config.setting)
+
     def _made_files(self, plan: Plan) -> FileSet:
         """What a step made of a config of several files."""
         assert isinstance(plan.location, Path)
@@ -350,8 +357,9 @@ class Sources:
             _mark(step, folder).unlink()
         self._names.clear()
         for plan in wanted:
-            self._made.add(plan.config.file)
-            self._plans.pop(plan.config.file, None)
+            for config in (plan.config, *self._made_beside(step, plan.config)):
+                self._made.add(config.file)
+                self._plans.pop(config.file, None)
 
     def _download_all(self, configs: Iterable[Config]) -> None:
         """Have all that these configs need from the Hub in its cache, checked, and plan anew without what it lacks.

@@ -18,7 +18,7 @@ from circuit_artifacts.jobs import Job
 __all__ = ["run"]
 
 _PARAMETERS = (
-    "layer", "features", "n_documents", "document_tokens", "lookback", "n_examples", "n_positions", "max_lag", "seed",
+    "features", "n_documents", "document_tokens", "lookback", "n_examples", "n_positions", "max_lag", "seed",
     "corpus", "device",
 )  # fmt: skip
 _CHECKPOINT = ".targets"
@@ -42,11 +42,11 @@ def run(job: Job) -> None:
     )
     settings = {
         "model": runner.identity,
-        "sae": runner.sae_source(p.layer),
+        "sae": runner.sae_digest(p.layer),
         "features": features,
         "corpus_text": runner.corpus.fingerprint,
         **dataclasses.asdict(choices),
-        **p.recorded("preset", "dataset", *_PARAMETERS),
+        **p.recorded("preset", "dataset", "layer", *_PARAMETERS),
     }
     with run_folder(root / "feature_activation_autocorr", settings, timestamp=p.timestamp) as folder:
         result = measure_autocorrelation(
@@ -64,7 +64,7 @@ def run(job: Job) -> None:
         write_autocorrelation(
             folder,
             result,
-            runner.record(*_PARAMETERS),
+            runner.record(*_PARAMETERS, layer=p.layer),
             doc_ids=list(documents),
             config=config,
             corpus={"corpus": runner.corpus.name, "sha256": runner.corpus.fingerprint},

@@ -44,7 +44,7 @@ def run(job: Job) -> None:
             timestamp=timestamp_of(folder),
             preset=str(stated.get("preset", p.preset)),
             layer=int(stated.get("layer", p.layer)),
-            sae_id=str(stated.get("sae", p.neuronpedia.rpartition("/")[2])),
+            sae_id=str(stated.get("sae_source", p.neuronpedia.rpartition("/")[2])),
             context_len=int(ctx),
         )
         record = job.record(

@@ -83,7 +83,14 @@ def _run(runner: LocalityRunner, root: Path) -> None:
             }
             config = {name: settings[name] for name in ("context_len", "random_batches", "random_seed")}
             config |= runner.sae_facts(layer)
-            write_depth(folder / name, measured.windows, starts, summary=summary, config=config, record=record)
+            write_depth(
+                folder / name,
+                measured.windows,
+                starts,
+                summary=summary,
+                config=config,
+                record=runner.record(*_PARAMETERS, layer=layer),
+            )
             shutil.rmtree(folder / _CHECKPOINT, ignore_errors=True)
         bench = _bench(settings, seconds, time.monotonic() - started, p.device) | {"output_files": names}
         write_json(folder / "bench.json", {"timestamp": timestamp, **runner.machine, **bench}, record)

@@ -38,7 +38,7 @@ __all__ = ["run"]
 logger = logging.getLogger(__name__)
 
 _PARAMETERS = (
-    "layer", "features", "contexts", "neuronpedia", "top_k", "scan_window", "scan_windows", "event_context_lens",
+    "features", "contexts", "neuronpedia", "top_k", "scan_window", "scan_windows", "event_context_lens",
     "seed", "corpus", "device", "pass_tokens",
 )  # fmt: skip
 _CHECKPOINT = ".events"
@@ -64,9 +64,9 @@ def run(job: Job) -> None:
     sae = runner.sae(p.layer)
     settings = {
         "model": runner.identity,
-        "sae": runner.sae_source(p.layer),
+        "sae": runner.sae_digest(p.layer),
         "features": [label.feature_id for label in chosen.features],
-        **p.recorded("preset", "dataset", "sae_encode", *_PARAMETERS),
+        **p.recorded("preset", "dataset", "layer", "sae_encode", *_PARAMETERS),
     }
     if p.contexts == "scan":
         settings["corpus_text"] = runner.corpus.fingerprint
@@ -76,7 +76,7 @@ def run(job: Job) -> None:
         checkpoint = folder / _CHECKPOINT
         find = _scan if p.contexts == "scan" else _ask_neuronpedia
         found = find(runner, chosen, root, checkpoint, identity)
-        record = runner.record(*_PARAMETERS)
+        record = runner.record(*_PARAMETERS, layer=p.layer)
         # Of a scan the corpus stays where it is; one that was put together is nowhere else.
         corpus = None if p.contexts == "scan" else found.corpus
         write_contexts(folder, p.layer, found.contexts, record, corpus=corpus)

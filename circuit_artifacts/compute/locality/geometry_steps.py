@@ -42,14 +42,13 @@ def decoder_vectors(job: Job) -> None:
     sae = runner.sae(p.layer)
     decoder = sae.W_dec.detach()[features["feature_id"].tolist()].cpu().numpy().astype(np.float32)
     facts: dict[str, Any] = {
-        "preset": p.preset,
-        "layer": p.layer,
         "sae_id": runner.sae_source(p.layer),
         "ctx_len": ctx,
         "source_experiment_dir": str(events["run"].iloc[0]),
     }
-    with run_folder(root / _FOLDER, facts, timestamp=p.timestamp) as folder:
-        write_vectors(folder, features, decoder, runner.record(**facts))
+    settings = {**facts, "sae": runner.sae_digest(p.layer)}
+    with run_folder(root / _FOLDER, settings, timestamp=p.timestamp) as folder:
+        write_vectors(folder, features, decoder, runner.record(layer=p.layer, **facts))
 
 
 def geometry(job: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -156,6 +157,14 @@ class LocalityRunner:
         origin = self.sae(layer).origin
         return origin.source if origin is not None else self.sae(layer).arch
 
+    def sae_digest(self, layer: int) -> str:
+        """``sha256:<hex>`` of a layer's autoencoder as it is used."""
+        state = hashlib.sha256()
+        for name, tensor in sorted(self.sae(layer).state_dict().items()):
+            state.update(f"{name} {tuple(tensor.shape)}".encode())
+            state.update(tensor.cpu().contiguous().numpy())
+        return f"sha256:{state.hexdigest()}"
+
     def sae_facts(self, layer: int) -> dict[str, Any]:
         """What the configuration in a ``.pt`` file says of a layer's autoencoder."""
         sae = self.sae(layer)
@@ -176,7 +185,7 @@ class LocalityRunner:
             self.sae(layer),
             windows,
             checkpoint=checkpoint,
-            identity=repr((self.identity, self.sae_source(layer), p.sae, p.device)),
+            identity=repr((self.identity, self.sae_digest(layer), p.device)),
             description=description,
             layer=layer,
             threshold=self.threshold,
@@ -209,16 +218,21 @@ class LocalityRunner:
             "torch_version": torch.__version__,
         }
 
-    def record(self, *names: str, inputs: Iterable[Local] | None = None, **facts: Any) -> Provenance:
+    def record(
+        self, *names: str, layer: int | None = None, inputs: Iterable[Local] | None = None, **facts: Any
+    ) -> Provenance:
         """Provenance of a file that this run makes.
 
         Args:
             names: parameters that shape the file, besides those that shape all of them.
+            layer: whose autoencoder shapes it; None for files about a whole run.
             inputs: as in `Job.record`.
             facts: more that belongs among the parameters.
         """
         shared = ("preset", "dataset", "sae", "sae_encode")
         stated = {"corpus_text": self.corpus.fingerprint} if "corpus" in self.__dict__ else {}
+        if layer is not None:
+            stated |= {"layer": layer, "sae_source": self.sae_source(layer), "sae_weights": self.sae_digest(layer)}
         parameters = {**self.parameters.recorded(*shared, *names), "threshold": self.threshold, **stated, **facts}
         return self.job.record(
             inputs=inputs,

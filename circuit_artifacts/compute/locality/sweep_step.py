@@ -61,9 +61,9 @@ def _run(runner: LocalityRunner, folder: Path) -> None:
     minimum, maximum, step = runner.sweep_lengths
     lengths = context_lengths(minimum, maximum, step)
     prompt, text = _prompt(runner, maximum)
-    record = runner.record(*_PARAMETERS, sweep_max_context_len=maximum, sweep_step=step)
+    facts = {"sweep_max_context_len": maximum, "sweep_step": step}
     if text is not None:
-        with derived_file(folder / "prompt.txt", record) as temporary:
+        with derived_file(folder / "prompt.txt", runner.record(*_PARAMETERS, **facts)) as temporary:
             temporary.write_text(text, encoding="utf-8")
     ids = torch.tensor(prompt.ids, dtype=torch.int64)
     for layer in runner.layers:
@@ -95,6 +95,7 @@ def _run(runner: LocalityRunner, folder: Path) -> None:
         config = {"random_seed": p.sweep_seed, **runner.sae_facts(layer)}
         by_length = dict(zip(lengths, measured.windows, strict=True))
         path = folder / p.preset / f"entropy_vs_context_len_{site}_{started}.pt"
+        record = runner.record(*_PARAMETERS, layer=layer, **facts)
         write_sweep(path, by_length, summary=summary, config=config, record=record)
         shutil.rmtree(folder / _CHECKPOINT, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Where an autoencoder's files are: in a folder, in a zip archive, or on the Hub.
+"""Where an autoencoder's files are: in a folder, in a zip archive, in this package, or on the Hub.
 
 The dictionaries of Pythia are published as one archive, so a path may go on behind a ``.zip``, here and on the Hub.
 """
@@ -21,8 +21,12 @@ from circuit_artifacts.formats.archives import duplicates, leads_out, open_archi
 from circuit_artifacts.formats.bounded import open_bounded
 from circuit_artifacts.hub import HubFile
 
-__all__ = ["Place", "locate_sae"]
+__all__ = ["MINI_FOLDER", "Place", "locate_sae"]
 
+MINI_FOLDER: Final = Path(__file__).parents[2] / "data" / "mini_saes"
+"""The autoencoders of the bundled model."""
+
+_MINI: Final = "mini"
 _HUB: Final = "hf://"
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHT_SUFFIXES: Final = frozenset({".pt", ".pth", ".npz", ".safetensors"})
@@ -40,7 +44,7 @@ class Place:
     Attributes:
         weights: the file with the tensors.
         folder: where its configuration lies.
-        address: of the weights on the Hub, with the commit; None for local files.
+        address: of the weights on the Hub, with the commit, or of the folder among the bundled ones; None for others.
     """
 
     weights: Path
@@ -55,7 +59,8 @@ def locate_sae(
     """Find the files behind a reference, downloading or unpacking what is needed, for the time of the block.
 
     Args:
-        ref: a folder, a file, an archive, ``hf://[datasets/]user/repository/path``, or a Hub id of a model repository.
+        ref: ``mini`` (the bundled ones), a folder, a file, an archive, ``hf://[datasets/]user/repository/path``, or a
+            Hub id of a model repository.
         path: a folder or file inside of that.
         revision: Hub branch, tag or commit, if the address does not name one.
         token: for the Hub; None looks at the usual places.
@@ -67,6 +72,9 @@ def locate_sae(
         UnsafeContentError: a path that leads out of its archive or repository.
         SourceError: the Hub could not be reached (``HF_HUB_OFFLINE`` is honoured) or refused.
     """
+    if ref == _MINI:
+        yield _bundled(path)
+        return
     local = Path(ref).expanduser() / path
     archive, inner = _split_archive(local.as_posix())
     with ExitStack() as stack:
@@ -98,6 +106,19 @@ def _split_archive(path: str) -> tuple[str, str | None]:
     return path, None
 
 
+def _bundled(path: str) -> Place:
+    if leads_out(path):
+        problem = "the path leads out of the bundled autoencoders"
+        raise UnsafeContentError(problem, where=path)
+    try:
+        place = _place(MINI_FOLDER / path)
+    except MissingArtifactError as error:
+        there = sorted(file.parent.relative_to(MINI_FOLDER).as_posix() for file in MINI_FOLDER.rglob(WEIGHTS[0]))
+        error.file, error.where, error.expected = _MINI, path, f"path= with one of {', '.join(there)}"
+        raise
+    return replace(place, address=f"{_MINI}/{place.folder.relative_to(MINI_FOLDER).as_posix()}")
+
+
 def _place(path: Path) -> Place:
     if path.suffix == ".json" and path.is_file():
         path = path.parent
@@ -123,13 +144,12 @@ def _place(path: Path) -> Place:
 def _files_of(path: str) -> tuple[list[str], list[str]]:
     """The names under which the weights and the configuration of an autoencoder at a path may be published."""
     place = PurePosixPath(path)
-    if place.suffix in _WEIGHT_SUFFIXES:
-        folder = place.parents[1] if place.parent.name == _CHECKPOINTS else place.parent
-        weights = [place]
-    else:
-        folder = place.parent if place.suffix == ".json" else place
-        weights = [folder / name for name in WEIGHTS]
-    return [str(file) for file in weights], [str(folder / name) for name in CONFIGS]
+    folders = [place.parent if place.suffix == ".json" else place]
+    weights = [folders[0] / name for name in WEIGHTS]
+    if place.suffix in _WEIGHT_SUFFIXES:  # of a file, or of a folder: v5_32k_layer_3.pt of GPT-2 is one
+        folders.append(place.parents[1] if place.parent.name == _CHECKPOINTS else place.parent)
+        weights.insert(0, place)
+    return [str(file) for file in weights], [str(folder / name) for folder in folders for name in CONFIGS]
 
 
 def _on_the_hub(ref: str | Path, path: str, *, revision: str | None, token: str | bool | None) -> tuple[HubFile, str]:
@@ -142,7 +162,9 @@ def _on_the_hub(ref: str | Path, path: str, *, revision: str | None, token: str 
         file = HubFile(repository=text, file=path or WEIGHTS[0], kind="model", revision=revision, token=token)
         return file, path
     problem = "there is no such autoencoder"
-    expected = "an existing folder or file, hf://user/repository/folder, or a Hub id with path="
+    expected = (
+        "mini, an existing folder or file, hf://user/repository/folder, sae_lens:RELEASE/ID, or a Hub id with path="
+    )
     raise UnknownNameError(problem, found=repr(str(ref)), expected=expected)
 
 

@@ -41,8 +41,12 @@ _RATE_FULL_AT, _RATE_FALLS_FROM, _PENALTY_FULL_AT = 0.02, 0.6, 0.1
 _BEGUN_ANEW_AT: Final = (0.1, 0.2, 0.3, 0.4, 0.5)
 _DEAD_AFTER: Final = 0.05  # without firing
 
-_FIRST_THRESHOLD: Final = 0.3
+# A short memory of squared gradients: with the usual 0.999, those of the first steps keep features from turning off.
+_BETAS: Final = (0.9, 0.99)
+_FIRST_ENCODER_NORM: Final = 0.1
+_FIRST_THRESHOLD: Final = 0.03
 _NEW_ENCODER_NORM: Final = 0.2  # in those of living features
+_LEAST_LOSS: Final = 1e-12  # so that there is something to draw from, if all is perfect
 _CANDIDATES: Final = 4  # batches of inputs, from whose errors features begin anew
 _AUXILIARY_SHARE: Final = 0.5  # dead features that reconstruct the error are at most so many of d_in
 
@@ -72,8 +76,8 @@ class SaeRecipe:
     penalty: float = 0.0
     k: int | None = None
     auxiliary: float = 0.0
-    bandwidth: float = 0.1
-    steps: int = 8_000
+    bandwidth: float = 0.3
+    steps: int = 6_000
     batch_size: int = 1024
     learning_rate: float = 1e-2
     seed: int = 0
@@ -152,7 +156,7 @@ def train_sae(activations: Tensor, recipe: SaeRecipe) -> SparseAutoencoder:
 
 def _trained(recipe: SaeRecipe, d_in: int, draw: Callable[[int], Tensor], generator: torch.Generator) -> _Weights:
     weights = _initial(d_in, recipe.d_sae, generator)
-    optimizer = Adam([weight.requires_grad_() for weight in weights], lr=recipe.learning_rate)
+    optimizer = Adam([weight.requires_grad_() for weight in weights], lr=recipe.learning_rate, betas=_BETAS)
     idle = torch.zeros(recipe.d_sae)  # steps since each feature was active
     anew = {round(share * recipe.steps) for share in _BEGUN_ANEW_AT}
     for step in track(range(recipe.steps), f"training {recipe.arch} {recipe.d_sae}", total=recipe.steps):
@@ -173,18 +177,19 @@ def _trained(recipe: SaeRecipe, d_in: int, draw: Callable[[int], Tensor], genera
             group["lr"] = recipe.learning_rate * _rate(progress)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
-        optimizer.step()
+        _step(optimizer, weights.W_dec)
         with torch.no_grad():
-            weights.W_dec.copy_(normalize(weights.W_dec, dim=1))
             idle = torch.where((encoded.features > 0).any(dim=0), 0.0, idle + 1)
     return _Weights(*(weight.detach() for weight in weights))
 
 
 def _initial(d_in: int, d_sae: int, generator: torch.Generator) -> _Weights:
-    """Random directions; the encoder is the decoder transposed."""
+    """Random directions; the encoder is the decoder transposed, and small."""
     directions = normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
     log_threshold = torch.full((d_sae,), math.log(_FIRST_THRESHOLD))
-    return _Weights(directions.T.clone(), torch.zeros(d_sae), directions, torch.zeros(d_in), log_threshold)
+    return _Weights(
+        _FIRST_ENCODER_NORM * directions.T, torch.zeros(d_sae), directions, torch.zeros(d_in), log_threshold
+    )
 
 
 def _rate(progress: float) -> float:
@@ -227,6 +232,15 @@ def _from_dead(weights: _Weights, pre: Tensor, dead: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def _step(optimizer: Optimizer, W_dec: Tensor) -> None:
+    """One update, in which decoder rows turn but keep their norm."""
+    if W_dec.grad is not None:
+        W_dec.grad -= (W_dec.grad * W_dec).sum(dim=1, keepdim=True) * W_dec
+    optimizer.step()
+    W_dec.copy_(normalize(W_dec, dim=1))
+
+
+@torch.no_grad()
 def _begin_anew(
     weights: _Weights,
     recipe: SaeRecipe,
@@ -237,7 +251,8 @@ def _begin_anew(
 ) -> None:
     """Point dead features (n,) at the errors of inputs drawn by their squared loss, in place."""
     error = x - _decode(weights, _encode(weights, x, recipe).features)
-    chosen = torch.multinomial(error.square().sum(dim=1).square(), len(dead), replacement=True, generator=generator)
+    losses = error.square().sum(dim=1).clamp(min=_LEAST_LOSS)
+    chosen = torch.multinomial(losses.square(), len(dead), replacement=True, generator=generator)
     directions = normalize(error[chosen], dim=1)
     living = torch.ones(recipe.d_sae, dtype=torch.bool).index_fill_(0, dead, value=False)
     norm = weights.W_enc[:, living].norm(dim=0).mean() if bool(living.any()) else torch.tensor(1.0)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import cache
 
 from circuit_artifacts.errors import UnknownNameError
-from circuit_artifacts.schemas import csp_atlas, sae_locality_mirror
+from circuit_artifacts.schemas import causal_dimensionality_mirror, csp_atlas, sae_locality_mirror
 from circuit_artifacts.schemas.declaration import Config, Family, Mirror
 
 __all__ = ["config", "config_of", "family", "mirror", "mirrors"]
@@ -20,7 +20,13 @@ def mirrors() -> dict[str, Mirror]:
     """Every mirror by its name in `load_dataset`."""
     return {
         m.name: m
-        for m in (csp_atlas.MIRROR, csp_atlas.MINI_MIRROR, sae_locality_mirror.MIRROR, sae_locality_mirror.MINI_MIRROR)
+        for m in (
+            csp_atlas.MIRROR,
+            csp_atlas.MINI_MIRROR,
+            sae_locality_mirror.MIRROR,
+            sae_locality_mirror.MINI_MIRROR,
+            causal_dimensionality_mirror.MIRROR,
+        )
     }
 
 

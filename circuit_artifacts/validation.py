@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -79,17 +80,20 @@ def mirror_of(folder: Path) -> Mirror:
         raise SourceError(problem, file=folder)
     names = list_files(folder)
     for mirror in catalog.mirrors().values():
-        declared = sorted({name for config in mirror.config_by_file.values() for name in _files_of(config, names)})
+        declared = sorted({name for config in mirror.config_by_file.values() for name in _telling(config, names)})
         if declared:  # mirrors regenerated from another model share their file names with the published one
             return next((maker for file in declared if (maker := _maker(folder / file))), mirror)
     problem = "no file here has a name that a mirror declares"
     raise UnknownNameError(problem, file=folder, found=list(names[:5]), expected=", ".join(catalog.mirrors()))
 
 
-def _files_of(config: Config, names: tuple[str, ...]) -> tuple[str, ...]:
-    if config.family.select is None:
-        return (config.file,) if config.file in names else ()
-    return () if config.family.is_inventory else config.select(names, {})
+def _telling(config: Config, names: tuple[str, ...]) -> list[str]:
+    """Files of a config that no other mirror would have."""
+    pattern = config.family.telling
+    if pattern is None or config.family.is_inventory:
+        return []
+    files = (config.file,) if config.family.select is None else config.select(names, {})
+    return [name for name in files if name in names and re.fullmatch(pattern, name)]
 
 
 def validate(folder: Path, mirror: Mirror | None = None) -> Iterator[Finding]:

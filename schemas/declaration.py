@@ -58,6 +58,8 @@ class Family:
         by_name: regenerated only when it is named, because its content is that of other families.
         optional: the publisher may not have released it; a validator does not ask for it.
         loadable: False for files that are only an input of a step.
+        telling: pattern of the files by which a folder is known to be in the mirror's layout; None if others have files
+            of such names too.
         attributes: for HDF5, axis of the setting -> the names its attribute on ``/metadata`` may have.
     """
 
@@ -73,6 +75,7 @@ class Family:
     by_name: bool = False
     optional: bool = False
     loadable: bool = True
+    telling: str | None = ".*"
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property

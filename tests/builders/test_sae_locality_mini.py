@@ -47,10 +47,11 @@ def test_every_layer_has_windows_of_the_stated_length() -> None:
 
 
 def test_entropy_rises_with_depth() -> None:
-    """What the paper finds in six models is found in the bundled one: deeper features look further back."""
+    """As the paper finds in six models, deeper features look further back, if not by much in so small a model."""
     rows = load_dataset("sae-locality-mini", "entropy_mini_stdlib", split="features").to_pandas()
     medians = rows.groupby("layer")["entropy_bits"].median()
-    assert medians[7] > medians[0] + 0.5
+    assert medians[1:].min() > 2 * medians[0]
+    assert medians[7] > medians[1]
 
 
 @pytest.mark.parametrize("layer", [0, 4, 7])

@@ -230,7 +230,7 @@ class LocalityRunner:
             facts: more that belongs among the parameters.
         """
         shared = ("preset", "dataset", "sae", "sae_encode")
-        stated = {"corpus_text": self.corpus.fingerprint} if "corpus" in self.__dict__ else {}
+        stated: dict[str, Any] = {"corpus_text": self.corpus.fingerprint} if "corpus" in self.__dict__ else {}
         if layer is not None:
             stated |= {"layer": layer, "sae_source": self.sae_source(layer), "sae_weights": self.sae_digest(layer)}
         parameters = {**self.parameters.recorded(*shared, *names), "threshold": self.threshold, **stated, **facts}

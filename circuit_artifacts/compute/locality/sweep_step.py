@@ -61,7 +61,7 @@ def _run(runner: LocalityRunner, folder: Path) -> None:
     minimum, maximum, step = runner.sweep_lengths
     lengths = context_lengths(minimum, maximum, step)
     prompt, text = _prompt(runner, maximum)
-    facts = {"sweep_max_context_len": maximum, "sweep_step": step}
+    facts: dict[str, Any] = {"sweep_max_context_len": maximum, "sweep_step": step}
     if text is not None:
         with derived_file(folder / "prompt.txt", runner.record(*_PARAMETERS, **facts)) as temporary:
             temporary.write_text(text, encoding="utf-8")

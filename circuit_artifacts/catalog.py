@@ -26,6 +26,7 @@ def mirrors() -> dict[str, Mirror]:
             sae_locality_mirror.MIRROR,
             sae_locality_mirror.MINI_MIRROR,
             causal_dimensionality_mirror.MIRROR,
+            causal_dimensionality_mirror.MINI_MIRROR,
         )
     }
 

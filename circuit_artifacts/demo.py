@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +21,8 @@ from circuit_artifacts.loading import load_dataset
 from circuit_artifacts.parquet import convert
 from circuit_artifacts.regeneration import regenerate
 from circuit_artifacts.reports.dendrogram import draw_dendrogram
+from circuit_artifacts.reports.locality.depth import draw_depth
+from circuit_artifacts.reports.pages.feature_table import build_feature_rows, write_feature_table
 from circuit_artifacts.sources import Sources
 from circuit_artifacts.validation import validate
 
@@ -27,6 +30,7 @@ __all__ = ["run"]
 
 MIRROR = "csp-atlas-mini"
 CONFIG = "masks_eps0.5_cons0.8"
+LOCALITY, LOCALITY_CONFIG = "sae-locality-mini", "entropy_mini_stdlib"
 _NODES = "For While ListComp If IfExp FunctionDef ClassDef Return Assign Call Break Pass Import ImportFrom"
 _BUILTINS = "_isolated_ ValueError dict enumerate int len list max print range set sorted str sum tuple zip"
 PARAMETERS = {
@@ -88,11 +92,24 @@ def run(out: Path, console: Console) -> None:
     title = f"Circuits of the bundled mini model at layer {layer}, where most of them differ (Ward on 1 - Jaccard)"
     draw_dendrogram(clustering.linkage, clustering.names, figure, title=title)
 
+    _step(console, "6", f'load_dataset("{LOCALITY}", ...): how far back the features of its autoencoders look')
+    features = load_dataset(LOCALITY, LOCALITY_CONFIG, split="features", cache_dir=str(out / "cache")).to_pandas()
+    windows = load_dataset(LOCALITY, LOCALITY_CONFIG, split="windows", cache_dir=str(out / "cache")).to_pandas()
+    console.print(_entropy_table(features))
+    depth, page = out / "entropy_vs_depth.png", out / "features.html"
+    note = "the bundled mini model; not the published data"
+    draw_depth(features, windows, depth, note=note)
+    events = load_dataset(LOCALITY, "events", split="train", cache_dir=str(out / "cache")).with_format("arrow")[:]
+    ctx = max(pc.unique(events["ctx"]).to_pylist())
+    write_feature_table(build_feature_rows(events, ctx=ctx), page, title=f"Features at {ctx} tokens", note=note)
+
     console.print(f"[bold]Done in {time.monotonic() - started:.0f} s.[/bold] Where everything is:")
     for path, content in (
         (atlas, "files in the published layout, each with its provenance"),
         (tables, "parquet that stock datasets loads"),
         (figure, "the hierarchy of circuits"),
+        (depth, "entropy of influence by layer"),
+        (page, "features, to sort and filter"),
     ):
         console.print(f"   {path}  {content}", soft_wrap=True)
 
@@ -109,6 +126,17 @@ def _summary_table(summary: pd.DataFrame) -> Table:
         fractions = [row[f"{kind}_concept_fraction"] for kind in ("ast", "blt", "mean")]
         cells = ["" if math.isnan(value) else f"{value:.3f}" for value in fractions]
         table.add_row(f"{row['epsilon']}", f"{row['consistency']}", *cells, f"{row['mean_A_size']:.1f}")
+    return table
+
+
+def _entropy_table(features: pd.DataFrame) -> Table:
+    """Entropy of influence by layer: the deeper, the further back."""
+    table = Table(title="Entropy of influence over 64 tokens, bits: 0 is one token, 6 all alike", title_justify="left")
+    for header in ("layer", "active features", "lower quartile", "median", "upper quartile"):
+        table.add_column(header, justify="right")
+    for layer, entropies in features.groupby("layer")["entropy_bits"]:
+        lower, median, upper = entropies.quantile([0.25, 0.5, 0.75])
+        table.add_row(f"{layer}", f"{len(entropies):,}", f"{lower:.2f}", f"{median:.2f}", f"{upper:.2f}")
     return table
 
 

@@ -7,14 +7,15 @@ no file of the repository: they come with the package.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from circuit_artifacts.schemas import causal_dimensionality as rows
 from circuit_artifacts.schemas.causal_agreement import AgreementItem
 from circuit_artifacts.schemas.common import ArtifactModel
-from circuit_artifacts.schemas.declaration import Family, Mirror, Split
+from circuit_artifacts.schemas.declaration import Family, Mirror, Split, Step
 
-__all__ = ["FACTS_FILE", "FACTS_FOLDER", "FAMILIES", "HOOKS", "MIRROR", "SITES", "STRUCTURES", "sites"]
+__all__ = ["FACTS_FILE", "FACTS_FOLDER", "FAMILIES", "HOOKS", "MINI_MIRROR", "MIRROR", "SITES", "STRUCTURES", "sites"]
 
 HOOKS = ("attn_out", "mlp_out", "resid_out")
 """Sites that every layer has, in the order in which a forward pass comes to them."""
@@ -106,16 +107,34 @@ FAMILIES = (
     _family("logs", "logs of the runs: size, hash, time", "logs/**", rows.Log, telling=None),
 )
 
+_STEPS = (
+    Step(
+        name="experiments",
+        makes=("results",),
+        needs=(),
+        function="circuit_artifacts.compute.causality.experiments_step:run",
+        model=True,
+    ),
+    Step(
+        name="figures",
+        makes=("figures",),
+        needs=("results",),
+        function="circuit_artifacts.reports.causality.step:run",
+    ),
+)
+
 MIRROR = Mirror(
     name="causal-dimensionality",
     title="Causal dimensionality of transformer layers: autoencoders of Pythia, results and published numbers",
     families=FAMILIES,
+    steps=_STEPS,
     repositories=("nileshsarkar-ai/causal-dimensionality-sae",),
     bundled=FACTS_FOLDER,
     n_layers=_N_LAYERS,
     width=_WIDTH,
     default_config="headline",
     validator="circuit_artifacts.causal_dimensionality.checks:check_folder",
+    claims="circuit_artifacts.claims.causal_dimensionality:claims",
     homepage="https://github.com/nileshsarkar-ai/NeurIPS-Causal-Capacity-in-SAEs",
     license="mit",
     citation=(
@@ -128,4 +147,35 @@ MIRROR = Mirror(
         "            companion NeurIPS 2026 submission under review}\n"
         "}"
     ),
+)
+
+_OF_MINI = {"results", "figures"}
+
+MINI_MIRROR = replace(
+    MIRROR,
+    name="causal-dimensionality-mini",
+    title="Causal dimensionality of the bundled mini model: real results of a small model, not the published data",
+    families=tuple(family for family in FAMILIES if family.name in _OF_MINI),
+    repositories=(),
+    bundled="mini_causality",
+    n_layers=8,
+    width=64,
+    parameters={
+        "model": "mini",
+        "layer": 4,
+        "saes": tuple(f"mini/resid_post/layer_4/relu_{width}" for width in (64, 128, 256, 512, 1024)),
+        "layer_sae": "mini/resid_post/layer_{layer}/relu_256",
+        "layers": tuple(range(8)),
+        "dataset": "stdlib",
+        "seq_len": 128,
+        "quantile": 0.75,  # of 64 features: 16, where 2 % would be one
+        "n_exact": 120,
+        "n_exact_sequences": 8,
+        "structures": ("within_rc", "simple"),
+        "lexicon": "code",
+    },
+    default_config="results",
+    homepage="",
+    license="",
+    citation="",
 )

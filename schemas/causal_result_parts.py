@@ -113,7 +113,7 @@ class Interval(OpenModel):
     hi: float
     level: Share = 0.95
     median: float | None = None
-    method: Literal["percentile", "bca", "profile", "normal", "unknown"] = "unknown"
+    method: Literal["percentile", "basic", "bca", "profile", "normal", "unknown"] = "unknown"
     unit: Literal["sequence", "feature", "width_point", "residual", "unknown"] = "unknown"
     n_boot: int | None = None
 

@@ -116,8 +116,9 @@ class CurveFit(_Result):
     """Kappa as the asymptote of a count of features (spec 2.4).
 
     Attributes:
-        selected: the form whose kappa is kappa_hat.
+        selected: the form whose kappa is kappa_hat; None, as kappa_hat then, where no form could be told apart.
         kappa_pr: the participation ratio, a lower bound of the effective rank.
+        verdict: whether an asymptote was found at all; without one, kappa_hat means nothing.
     """
 
     kind: Literal["expB_curve_fit"] = "expB_curve_fit"
@@ -125,8 +126,9 @@ class CurveFit(_Result):
     widths: list[int]
     n_causal: list[float]
     fits: Annotated[list[FitForm], Field(min_length=1)]
-    selected: str
-    kappa_hat: float
+    selected: str | None
+    kappa_hat: float | None
+    verdict: Literal["saturation", "no saturation detected", "too few widths"] | None = None
     kappa_over_dmodel: float | None = None
     kappa_pr: float | None = None
 
@@ -135,9 +137,10 @@ class CurveFit(_Result):
         n_widths, n_counts = len(self.widths), len(self.n_causal)
         require(n_widths == n_counts, f"{n_counts} counts for {n_widths} widths")
         forms = [fit.form for fit in self.fits]
-        require(self.selected in forms, f"{self.selected!r} was selected, but the fits are {', '.join(forms)}")
-        ratio = self.kappa_hat / self.d_model
-        if self.kappa_over_dmodel is not None:
+        known = self.selected is None or self.selected in forms
+        require(known, f"{self.selected!r} was selected, but the fits are {', '.join(forms)}")
+        if self.kappa_over_dmodel is not None and self.kappa_hat is not None:
+            ratio = self.kappa_hat / self.d_model
             fits = abs(self.kappa_over_dmodel - ratio) <= _RATIO_TOLERANCE
             require(fits, f"kappa_over_dmodel is {self.kappa_over_dmodel}, but by its parts {ratio:.5f}")
         for fit in self.fits:
@@ -246,6 +249,7 @@ class DirectKappa(_Result):
 
     Attributes:
         output: what of the model was differentiated.
+        kappa: None, with the reason in ``refused``, where there were too few samples to state it.
         kappa_pr: the participation ratio of the same spectrum.
         eigenvalues: largest first.
         convergence: the estimate at growing numbers of probes.
@@ -258,13 +262,17 @@ class DirectKappa(_Result):
     estimator: Literal["exact_jacobian", "vjp_sketch", "gradient_outer_product"]
     n_probes: int
     n_positions: int
-    kappa: float
-    kappa_pr: float
+    kappa: float | None
+    kappa_pr: float | None
+    refused: str | None = None
     eigenvalues: list[Number] | None = None
     convergence: list[dict[str, Number]] | None = None
 
     @model_validator(mode="after")
     def _is_a_rank(self) -> Self:
+        if self.kappa is None or self.kappa_pr is None:
+            require(self.refused is not None, "kappa is missing, and nothing says why")
+            return self
         kappa = self.kappa * (1 + _RANK_TOLERANCE)
         in_order = self.kappa_pr <= kappa <= self.d_model * (1 + _WIDTH_TOLERANCE)
         message = f"not participation ratio {self.kappa_pr} <= effective rank {self.kappa} <= width {self.d_model}"

@@ -433,6 +433,7 @@ MIRROR = Mirror(
     parameters={"model": "openai/circuit-sparsity"},
     default_config=f"masks_{REFERENCE_SETTING}",
     validator="circuit_artifacts.csp_atlas.checks:check_folder",
+    claims="circuit_artifacts.claims.csp_atlas:claims",
     homepage="https://github.com/piotrwilam/AtlasCSP",
     license="apache-2.0",
     citation=(

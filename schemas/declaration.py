@@ -148,6 +148,7 @@ class Mirror:
         parameters: defaults for steps, such as the model id.
         options: what a loader can choose of files that are picked from a list, such as the run, and the defaults.
         validator: "module:function" that checks a folder as a whole.
+        claims: "module:function" that gives what is published about the files, as `circuit_artifacts.claims.Claim`s.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Mirror:
     options: Mapping[str, Any] = field(default_factory=dict)
     default_config: str
     validator: str | None = None
+    claims: str | None = None
     homepage: str = ""
     license: str = ""
     citation: str = ""

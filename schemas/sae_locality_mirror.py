@@ -216,6 +216,7 @@ MIRROR = Mirror(
     options={"run": "latest", "legacy": False},
     default_config="runs",
     validator="circuit_artifacts.sae_locality.checks:check_folder",
+    claims="circuit_artifacts.claims.sae_locality:claims",
     homepage="https://github.com/lccqqqqq/sae-analysis",
 )
 

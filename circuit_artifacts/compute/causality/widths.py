@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ from circuit_artifacts.compute.causality.counts import (
 from circuit_artifacts.compute.causality.scores import FeatureScores
 from circuit_artifacts.errors import SchemaError
 
-__all__ = ["WidthRow", "WidthSweep", "bootstrap_counts", "calibrate", "width_sweep"]
+__all__ = ["WidthRow", "WidthSweep", "bootstrap_counts", "calibrate", "width_row", "width_sweep"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -157,7 +158,7 @@ def width_sweep(
         found, expected = ", ".join(effect_sizes or {}) or "none", ", ".join(dictionaries)
         raise SchemaError(problem, where="effect_sizes", found=found, expected=expected)
     names = sorted(dictionaries, key=lambda name: dictionaries[name].width)
-    return WidthSweep(tuple(_row(name, dictionaries[name], rules, effect_sizes or {}) for name in names), rules)
+    return WidthSweep(tuple(width_row(name, dictionaries[name], rules, effect_sizes or {}) for name in names), rules)
 
 
 def bootstrap_counts(
@@ -205,9 +206,13 @@ def bootstrap_counts(
     return counts
 
 
-def _row(
-    name: str, scores: FeatureScores, rules: Iterable[Calibration], effect_sizes: Mapping[str, Floats]
+def width_row(
+    name: str,
+    scores: FeatureScores,
+    rules: Iterable[Calibration],
+    effect_sizes: Mapping[str, Floats] = MappingProxyType({}),
 ) -> WidthRow:
+    """Count features of one autoencoder by every rule; arguments and errors as `width_sweep`."""
     values, firing = scores.scores, scores.firing
     n_repr, total = int(np.count_nonzero(firing)), float(values.sum())
     n_causal: dict[Rule, float] = {}

@@ -27,7 +27,7 @@ SWEEP_MIN_CONTEXT_LEN: Final = 8
 SWEEP_SEED: Final = 42
 
 Architecture = Literal["relu", "jumprelu", "topk"]
-Loader = Literal["dictionary_learning", "sae_lens", "sparsify"]
+Loader = Literal["dictionary_learning", "sae_lens", "sparsify", "circuit_artifacts"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ class Preset:
         """
         if self.sae_loader == "dictionary_learning":
             return self.sae_paths[layer]
+        if self.sae_loader == "circuit_artifacts":
+            return f"{self.sae_repo}/{self.sae_paths[layer]}"
         loader = "sparsify-direct" if self.sae_loader == "sparsify" else self.sae_loader
         return f"{loader}:{self.sae_release}/{self.sae_ids[layer]}"
 
@@ -229,7 +231,7 @@ MINI: Final = Preset(
     site="resid_post",
     layers=tuple(range(8)),
     threshold=0.0,
-    sae_loader="sae_lens",
+    sae_loader="circuit_artifacts",
     sae_arch_declared="relu",
     sae_arch="relu",
     sae_repo="mini",

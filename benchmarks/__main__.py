@@ -9,7 +9,17 @@ from pathlib import Path
 
 from benchmarks.harness import Row, machine, markdown
 
-NAMES = ("mask_files", "imports", "activations", "array_stages", "sparse_model", "remote", "conversion", "influence")
+NAMES = (
+    "mask_files",
+    "imports",
+    "activations",
+    "array_stages",
+    "sparse_model",
+    "remote",
+    "conversion",
+    "influence",
+    "attribution",
+)
 _START, _END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -185,6 +186,33 @@ def validate(
     _show_findings(findings, folder, as_json)
 
 
+@app.command()
+def claims(
+    repo: MirrorName,
+    root: Annotated[Path | None, typer.Option(help="A folder in the published layout.")] = None,
+    run: Run = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold published claims against the files on this machine: holds, fails, or no data.
+
+    Exit code 0 whatever the verdicts: a claim that fails is a finding about what was published. Nothing is downloaded.
+    """
+    from circuit_artifacts.claims import evaluate
+
+    with progress.shown(display.ERR):
+        sources = Sources(mirror=catalog.mirror(repo), data_root=root, regenerate=False, options=_chosen(run, False))
+        verdicts = evaluate(sources)
+    rows = [verdict.row for verdict in verdicts]
+    if as_json:
+        display.show_rows(rows, as_json=True)
+        return
+    shown = ("claim", "verdict", "published", "measured", "why")
+    display.show_rows([{name: _as_text(row[name]) for name in shown} for row in rows], whole=True)
+    count = Counter(verdict.status for verdict in verdicts)
+    summary = f"{count['holds']} hold, {count['fails']} fail, no data for {count['no data']}; --json says what they are"
+    display.OUT.print(summary, soft_wrap=True)
+
+
 @app.command("check-viewer")
 def check_viewer(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with its dataset card, as for the Hub.")],
@@ -270,6 +298,11 @@ def _show_findings(findings: Sequence[Finding], folder: Path, as_json: bool) -> 
         display.OUT.print(f"{errors} error(s), {len(findings) - errors} note(s) in {folder}", soft_wrap=True)
     if errors:
         raise typer.Exit(1)
+
+
+def _as_text(value: Any) -> Any:
+    """Numbers with the digits that people read."""
+    return f"{value:,.6g}" if isinstance(value, float) else value
 
 
 def _parameter(text: str) -> tuple[str, Any]:

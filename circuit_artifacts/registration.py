@@ -28,6 +28,7 @@ BUILDER_MODULES = {
     "sae-locality": "circuit_artifacts.builders.sae_locality",
     "sae-locality-mini": "circuit_artifacts.builders.sae_locality_mini",
     "causal-dimensionality": "circuit_artifacts.builders.causal_dimensionality",
+    "causal-dimensionality-mini": "circuit_artifacts.builders.causal_dimensionality_mini",
 }
 _MODULE, _SEAM = "datasets.load", "dataset_module_factory"
 _PACKAGED, _STOCK_HDF5 = "_PACKAGED_DATASETS_MODULES", "hdf5"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
 
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.schemas.causal_result_parts import (
@@ -58,6 +58,15 @@ class _Result(OpenModel):
     experiment: str
     provenance: ResultProvenance = ResultProvenance()
     notes: str | None = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _representable(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except OverflowError as error:  # JSON's integers have no end
+            problem = "a number is too large to compute with"
+            raise ValueError(problem) from error
 
 
 class AtpVersusExact(_Result):

@@ -94,7 +94,7 @@ def _of_fit(fit: CurveFit) -> Found:
     ends = {} if interval is None else {"kappa_ci_lo": interval.lo, "kappa_ci_hi": interval.hi}
     return {
         "kappa_hat": fit.kappa_hat,
-        "kappa_over_dmodel": fit.kappa_hat / fit.d_model,
+        "kappa_over_dmodel": None if fit.kappa_hat is None else fit.kappa_hat / fit.d_model,
         "kappa_pr": fit.kappa_pr,
         "kappa_boot_median": None if interval is None else interval.median,
         **ends,

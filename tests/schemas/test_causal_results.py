@@ -164,3 +164,15 @@ def test_rounding_is_no_contradiction(kind: str, changes: dict[str, Any]) -> Non
 def test_a_message_names_the_file_and_the_first_fault() -> None:
     with pytest.raises(SchemaError, match=r"^results/x\.json: .*rows.*and 1 more"):
         parse_result({"kind": "cross_family", "experiment": "e"}, file="results/x.json")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"kind": "exp9_sva_recall", "task": "rc", "points": [{"q": 0.5, "n_hit": 10**400, "n_true": 7}]},
+        {"kind": "kappa_direct", "layer": 1, "d_model": 10**400, "kappa": 3.0, "kappa_pr": 2.0},
+    ],
+)
+def test_integers_without_end_are_refused_as_values(value: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError):
+        parse_result({"experiment": "x", **value})

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.sae_locality.privacy import stripped
-from circuit_artifacts.schemas.common import ArtifactModel
+from circuit_artifacts.compute.step_parameters import StepParameters
 
 __all__ = ["CausalityParameters"]
 
@@ -18,7 +15,7 @@ Experiment = Literal[
 ]  # fmt: skip
 
 
-class CausalityParameters(ArtifactModel):
+class CausalityParameters(StepParameters):
     """Parameters of all experiments.
 
     Attributes:
@@ -90,21 +87,3 @@ class CausalityParameters(ArtifactModel):
     experiments: tuple[Experiment, ...] = (
         "width_sweep", "atp_versus_exact", "curve_fit", "cells", "recall", "planted", "layers", "kappa",
     )  # fmt: skip
-
-    @classmethod
-    def of(cls, parameters: Mapping[str, Any]) -> CausalityParameters:
-        """Check parameters that a user gave.
-
-        Raises:
-            SchemaError: an unknown name or a value of another type; every fault is named.
-        """
-        try:
-            return cls.model_validate(parameters)
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-            problem = f"the parameters of the steps are not valid: {faults}"
-            raise SchemaError(problem, expected=", ".join(cls.model_fields)) from error
-
-    def recorded(self) -> dict[str, Any]:
-        """All of them as provenance holds them; files and folders only by their names."""
-        return dict(stripped(self.model_dump(mode="json")))

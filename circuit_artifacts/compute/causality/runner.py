@@ -85,7 +85,7 @@ class CausalityRunner:
         if layer not in self._batches:
             p = self.parameters
             together = max(1, _BATCH_TOKENS // p.seq_len)
-            parts = zip(self.ids.split(together), self.mask.split(together), strict=True)
+            parts = zip(torch.split(self.ids, together), torch.split(self.mask, together), strict=True)
             self._batches = {layer: [(self._values(ids, layer), mask) for ids, mask in parts]}
         return self._batches[layer]
 
@@ -134,7 +134,7 @@ class CausalityRunner:
             arch=sae.arch,
             d_in=sae.d_in,
             d_sae=sae.d_sae,
-            hook=self.parameters.site if self.parameters.site != "mlp_out" else "mlp_out",
+            hook=self.parameters.site,
             layer=layer,
         )
 

@@ -22,6 +22,7 @@ from circuit_artifacts.compute.saes.normalization import normalizer
 
 __all__ = ["Segments", "SparseFeatures", "decoder_bias", "reconstruct", "sparse_features", "union"]
 
+_FIRST: Final = 1 << 16  # triplets for which there is room at first
 _ENTRIES: Final = 1 << 22  # tokens times features encoded at once; 16 MB, and a few such arrays live at a time
 
 
@@ -117,9 +118,9 @@ def sparse_features(
     tokens = mask.flatten().nonzero()[:, 0]
     inputs = x.flatten(0, 1)[tokens]
     parts = _token_blocks(sae, inputs, mode, block) if sae.arch == "topk" else _feature_blocks(sae, inputs, mode, block)
-    rows, columns, values = (torch.cat(column) for column in zip(*parts, strict=True))
-    order = torch.argsort(rows * sae.d_sae + columns)
-    rows, columns, values = rows[order], columns[order], values[order]
+    keys, values = _joined(parts)
+    keys, order = torch.sort(keys)
+    rows, columns, values = keys // sae.d_sae, keys % sae.d_sae, values[order]
     if mode == "faithful":
         values = values * _unit(sae, inputs, rows, columns)
     return SparseFeatures(tokens[rows], columns, values, (x.shape[0], x.shape[1]), sae.d_sae)
@@ -167,22 +168,44 @@ def union(first: SparseFeatures, second: SparseFeatures) -> tuple[SparseFeatures
 
 def _feature_blocks(
     sae: SparseAutoencoder, inputs: Tensor, mode: EncodeMode, block: int | None
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Per block, where activations are not zero as token * d_sae + feature, and what they are."""
     block = block or max(1, _ENTRIES // max(1, len(inputs)))
     for start in range(0, sae.d_sae, block):
         encoded = _part(sae, slice(start, start + block)).encode(inputs, mode)
         row, column = encoded.nonzero(as_tuple=True)
-        yield row, column + start, encoded[row, column]
+        yield row * sae.d_sae + column + start, encoded[row, column]
 
 
 def _token_blocks(
     sae: SparseAutoencoder, inputs: Tensor, mode: EncodeMode, block: int | None
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """As `_feature_blocks`."""
     block = block or max(1, _ENTRIES // sae.d_sae)
     for start in range(0, max(1, len(inputs)), block):
         encoded = sae.encode(inputs[start : start + block], mode)
         row, column = encoded.nonzero(as_tuple=True)
-        yield row + start, column, encoded[row, column]
+        yield (row + start) * sae.d_sae + column, encoded[row, column]
+
+
+def _joined(parts: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The parts one behind the other, copied into a few arrays that double in size.
+
+    Kept as they come, small tensors would lie among the large ones that are freed in between, and the allocator could
+    not use that memory again: ten gigabytes at a million features.
+    """
+    buffers: list[Tensor] = []
+    filled = 0
+    for part in parts:
+        buffers = buffers or [column.new_empty(_FIRST) for column in part]
+        end = filled + len(part[0])
+        if end > len(buffers[0]):
+            buffers = [torch.cat([buffer[:filled], buffer.new_empty(end)]) for buffer in buffers]
+        for buffer, column in zip(buffers, part, strict=True):
+            buffer[filled:end] = column
+        filled = end
+    keys, values = (buffer[:filled] for buffer in buffers)
+    return keys, values
 
 
 def _part(sae: SparseAutoencoder, features: slice) -> SparseAutoencoder:

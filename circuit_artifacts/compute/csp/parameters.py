@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from circuit_artifacts.compute.step_parameters import StepParameters
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.schemas.common import ArtifactModel
 from circuit_artifacts.schemas.csp_vocabulary import KEYWORDS, attempted_pairs, concept_key
 
 __all__ = ["StageParameters"]
 
 
-class StageParameters(ArtifactModel):
+class StageParameters(StepParameters):
     """Parameters of stages 11 to 14.
 
     Attributes:
@@ -57,24 +56,6 @@ class StageParameters(ArtifactModel):
     device: str = "cpu"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     engine: Literal["local", "ray"] = "local"
-
-    @classmethod
-    def of(cls, parameters: Mapping[str, Any]) -> StageParameters:
-        """Check parameters that a user gave.
-
-        Raises:
-            SchemaError: an unknown name or a value of another type; every fault is named.
-        """
-        try:
-            return cls.model_validate(parameters)
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-            problem = f"the parameters of the steps are not valid: {faults}"
-            raise SchemaError(problem, expected=", ".join(cls.model_fields)) from error
-
-    def recorded(self, *names: str) -> dict[str, Any]:
-        """Some parameters as provenance holds them; the model has its own place there."""
-        return self.model_dump(mode="json", include=set(names))
 
     def pairs(self) -> list[tuple[str, str]]:
         """The pairs to attempt, in generation order.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from circuit_artifacts.compute.locality.presets import (
     CONTEXT_LEN,
@@ -14,14 +13,12 @@ from circuit_artifacts.compute.locality.presets import (
     SWEEP_MIN_CONTEXT_LEN,
     SWEEP_SEED,
 )
-from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.sae_locality.privacy import stripped
-from circuit_artifacts.schemas.common import ArtifactModel
+from circuit_artifacts.compute.step_parameters import StepParameters
 
 __all__ = ["LocalityParameters"]
 
 
-class LocalityParameters(ArtifactModel):
+class LocalityParameters(StepParameters):
     """Parameters of all strands.
 
     Attributes:
@@ -106,21 +103,3 @@ class LocalityParameters(ArtifactModel):
     n_examples: int = Field(default=16, ge=1)
     n_positions: int = Field(default=32, ge=1)
     max_lag: int = Field(default=64, ge=1)
-
-    @classmethod
-    def of(cls, parameters: Mapping[str, Any], setting: Mapping[str, Any] | None = None) -> LocalityParameters:
-        """Check parameters that a user gave, for the preset and corpus of a config.
-
-        Raises:
-            SchemaError: an unknown name or a value of another type; every fault is named.
-        """
-        try:
-            return cls.model_validate({**parameters, **(setting or {})})
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-            problem = f"the parameters of the steps are not valid: {faults}"
-            raise SchemaError(problem, expected=", ".join(cls.model_fields)) from error
-
-    def recorded(self, *names: str) -> dict[str, Any]:
-        """Some parameters as provenance holds them; files and folders only by their names."""
-        return dict(stripped(self.model_dump(mode="json", include=set(names))))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from circuit_artifacts import provenance
-from circuit_artifacts.formats.reader import make_readers
 from circuit_artifacts.jobs import Job
 from circuit_artifacts.reports.locality import names
 from circuit_artifacts.reports.locality.context_length import draw_entropy_versus_context, draw_sweep
@@ -24,6 +20,7 @@ from circuit_artifacts.reports.locality.tables import distinct, rows_of
 from circuit_artifacts.reports.pages.cards import build_cards, write_feature_cards
 from circuit_artifacts.reports.pages.clusters import Method, build_clusters, write_clusters
 from circuit_artifacts.reports.pages.feature_table import build_feature_rows, write_feature_table
+from circuit_artifacts.reports.pictures import Inputs, Picture, draw_missing
 from circuit_artifacts.sae_locality.paths import classify
 
 __all__ = ["run"]
@@ -38,73 +35,11 @@ _PROJECTIONS: Final[tuple[tuple[Method, str, int], ...]] = (
 
 def run(job: Job) -> None:
     """Draw what is not there yet; runs whose input is not on this machine are passed over."""
-    inputs = _Inputs(job)
-    root = next(iter(job.outputs.values()))
-    for strand in (_depth, _sweeps, _events, _clusters, _case_studies):
-        for picture in strand(inputs):
-            path = root / picture.name
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                # First: without it, the picture would pass for published.
-                provenance.write_sidecar(path, inputs.record(picture.families))
-                unfinished = path.with_name(f".{path.name}")  # its suffix is its format
-                picture.draw(unfinished)
-                unfinished.replace(path)
+    inputs = Inputs(job)
+    draw_missing(inputs, (picture for strand in _STRANDS for picture in strand(inputs)))
 
 
-class _Picture(NamedTuple):
-    """One picture or page.
-
-    Attributes:
-        name: relative to the root.
-        families: what it is drawn from.
-        draw: called with the path.
-    """
-
-    name: str
-    families: tuple[str, ...]
-    draw: Callable[[Path], None]
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """The families that are on this machine."""
-
-    job: Job
-
-    def has(self, *families: str) -> bool:
-        return all(family in self.job.inputs for family in families)
-
-    def rows(self, family: str, split: str = "train", *, without: Sequence[str] = ()) -> pa.Table:
-        """All rows of a family."""
-        (config,) = self.job.mirror.family_by_name[family].configs
-        reader, found = make_readers(self.job.mirror, config)[split], self.job.input_files(family)
-        tables = [
-            table.drop_columns([name for name in without if name in table.column_names])
-            for shard in reader.shards(found)
-            for table in reader.tables(found, shard)
-        ]
-        return pa.concat_tables(tables) if tables else reader.schema(found).empty_table()
-
-    def record(self, families: Iterable[str]) -> provenance.Provenance:
-        """How a picture of these families is made."""
-        earlier = self._earlier(families)
-        found = [self.job.input_files(family) for family in families]
-        return self.job.record(found, model=earlier.model if earlier is not None else None)
-
-    def note(self, *families: str) -> str:
-        """What must be said of the numbers: whose they are."""
-        earlier = self._earlier(families)
-        if earlier is None:
-            return "drawn by circuit-artifacts from the published data"
-        return f"regenerated with {(earlier.model or {}).get('id', 'another model')}; not the published data"
-
-    def _earlier(self, families: Iterable[str]) -> provenance.Provenance | None:
-        records = (provenance.read(self.job.input_files(family)) for family in families)
-        return next((record for record in records if record is not None), None)
-
-
-def _depth(inputs: _Inputs) -> Iterator[_Picture]:
+def _depth(inputs: Inputs) -> Iterator[Picture]:
     family = "entropy_all"
     if not inputs.has(family):
         return
@@ -116,13 +51,13 @@ def _depth(inputs: _Inputs) -> Iterator[_Picture]:
         for preset in distinct(tables[1], "preset"):
             own = rows_of(tables[0], preset=preset), rows_of(tables[1], preset=preset)
             name = f"figures/{names.depth_name(preset, dataset)}"
-            yield _Picture(name, (family,), partial(draw_depth, *own, note=note))
+            yield Picture(name, (family,), partial(draw_depth, *own, note=note))
         for shape in get_args(Shape):
             name = f"figures/{names.depth_grid_name(shape, dataset)}"
-            yield _Picture(name, (family,), partial(draw_depth_grid, *tables, shape=shape, note=note))
+            yield Picture(name, (family,), partial(draw_depth_grid, *tables, shape=shape, note=note))
 
 
-def _sweeps(inputs: _Inputs) -> Iterator[_Picture]:
+def _sweeps(inputs: Inputs) -> Iterator[Picture]:
     family = "ctxlen_all"
     if not inputs.has(family):
         return
@@ -133,10 +68,10 @@ def _sweeps(inputs: _Inputs) -> Iterator[_Picture]:
         where: dict[str, Any] = {"run": place.run, "preset": place.preset, "layer": place.layer}
         own = rows_of(tables[0], **where), rows_of(tables[1], **where)
         name = f"{file.removesuffix('.pt')}/{names.SWEEP}"
-        yield _Picture(name, (family,), partial(draw_sweep, *own, layer=place.layer or 0, note=note))
+        yield Picture(name, (family,), partial(draw_sweep, *own, layer=place.layer or 0, note=note))
 
 
-def _events(inputs: _Inputs) -> Iterator[_Picture]:
+def _events(inputs: Inputs) -> Iterator[Picture]:
     if not inputs.has("events"):
         return
     note = inputs.note("events")
@@ -147,23 +82,23 @@ def _events(inputs: _Inputs) -> Iterator[_Picture]:
         for ctx in lengths:
             at = {"ctx": ctx, "note": note}
             name = f"{folder}/{names.continuum_name(ctx)}"
-            yield _Picture(name, ("events",), partial(draw_feature_continuum, events, **at))
+            yield Picture(name, ("events",), partial(draw_feature_continuum, events, **at))
             name = f"{folder}/{names.overview_name(ctx)}"
-            yield _Picture(name, ("events",), partial(draw_entropy_overview, events, **at))
+            yield Picture(name, ("events",), partial(draw_entropy_overview, events, **at))
             families = ("events",) if influences is None else ("events", "influences")
             if influences is not None:
                 name = f"{folder}/{names.profile_contrast_name(ctx)}"
-                yield _Picture(name, families, partial(draw_profile_contrast, events, influences, **at))
+                yield Picture(name, families, partial(draw_profile_contrast, events, influences, **at))
             name = f"{folder}/feature_table_ctx{ctx:03d}.html"
             rows = build_feature_rows(events, influences, ctx=ctx)
             title = f"Features at a context length of {ctx} tokens"
-            yield _Picture(name, families, partial(write_feature_table, rows, title=title, note=note))
+            yield Picture(name, families, partial(write_feature_table, rows, title=title, note=note))
         if len(lengths) > 1:
             name = f"{folder}/{names.ENTROPY_VERSUS_CONTEXT}"
-            yield _Picture(name, ("events",), partial(draw_entropy_versus_context, events, note=note))
+            yield Picture(name, ("events",), partial(draw_entropy_versus_context, events, note=note))
 
 
-def _clusters(inputs: _Inputs) -> Iterator[_Picture]:
+def _clusters(inputs: Inputs) -> Iterator[Picture]:
     families = ("geometry_features", "decoder_vectors", "events")
     if not inputs.has(*families):
         return
@@ -181,10 +116,10 @@ def _clusters(inputs: _Inputs) -> Iterator[_Picture]:
             )
             title = f"Decoder directions, and entropy at a context length of {ctx} tokens"
             draw = partial(write_clusters, clusters, title=title, note=note)
-            yield _Picture(f"{run_name}/figures/{name}", families, draw)
+            yield Picture(f"{run_name}/figures/{name}", families, draw)
 
 
-def _case_studies(inputs: _Inputs) -> Iterator[_Picture]:
+def _case_studies(inputs: Inputs) -> Iterator[Picture]:
     families = ("events", "influences", "top_contexts", "case_studies")
     if not inputs.has(*families):
         return
@@ -199,7 +134,7 @@ def _case_studies(inputs: _Inputs) -> Iterator[_Picture]:
             cards = build_cards(events, influences, contexts, own, ctx=ctx)
             title = f"Case studies at a context length of {ctx} tokens"
             draw = partial(write_feature_cards, cards, title=title, note=inputs.note(*families))
-            yield _Picture(f"{run_name}/feature_case_studies.html", families, draw)
+            yield Picture(f"{run_name}/feature_case_studies.html", families, draw)
 
 
 def _common_context(events: pa.Table, features: pa.Table) -> int | None:
@@ -216,3 +151,12 @@ def _common_context(events: pa.Table, features: pa.Table) -> int | None:
 def _by_run(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     for run_name in distinct(table, "run"):
         yield run_name, rows_of(table, run=run_name)
+
+
+_STRANDS: Final[tuple[Callable[[Inputs], Iterator[Picture]], ...]] = (
+    _depth,
+    _sweeps,
+    _events,
+    _clusters,
+    _case_studies,
+)

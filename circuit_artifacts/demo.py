@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
@@ -20,9 +21,11 @@ from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.loading import load_dataset
 from circuit_artifacts.parquet import convert
 from circuit_artifacts.regeneration import regenerate
+from circuit_artifacts.reports.causality.wedge import draw_wedge
 from circuit_artifacts.reports.dendrogram import draw_dendrogram
 from circuit_artifacts.reports.locality.depth import draw_depth
 from circuit_artifacts.reports.pages.feature_table import build_feature_rows, write_feature_table
+from circuit_artifacts.schemas.causal_results import WidthSweep, parse_result
 from circuit_artifacts.sources import Sources
 from circuit_artifacts.validation import validate
 
@@ -31,6 +34,7 @@ __all__ = ["run"]
 MIRROR = "csp-atlas-mini"
 CONFIG = "masks_eps0.5_cons0.8"
 LOCALITY, LOCALITY_CONFIG = "sae-locality-mini", "entropy_mini_stdlib"
+CAUSALITY = "causal-dimensionality-mini"
 _NODES = "For While ListComp If IfExp FunctionDef ClassDef Return Assign Call Break Pass Import ImportFrom"
 _BUILTINS = "_isolated_ ValueError dict enumerate int len list max print range set sorted str sum tuple zip"
 PARAMETERS = {
@@ -103,6 +107,17 @@ def run(out: Path, console: Console) -> None:
     ctx = max(pc.unique(events["ctx"]).to_pylist())
     write_feature_table(build_feature_rows(events, ctx=ctx), page, title=f"Features at {ctx} tokens", note=note)
 
+    _step(console, "7", f'load_dataset("{CAUSALITY}", "results"): how many features fire, and how many matter')
+    results = load_dataset(CAUSALITY, "results", split="train", cache_dir=str(out / "cache"))
+    (sweep,) = (
+        result
+        for row in results
+        if isinstance(result := parse_result(json.loads(row["typed"]), file=row["path"]), WidthSweep)
+    )
+    console.print(_width_table(sweep))
+    widths = out / "width_sweep.png"
+    draw_wedge(sweep, widths, note=note)
+
     console.print(f"[bold]Done in {time.monotonic() - started:.0f} s.[/bold] Where everything is:")
     for path, content in (
         (atlas, "files in the published layout, each with its provenance"),
@@ -110,6 +125,7 @@ def run(out: Path, console: Console) -> None:
         (figure, "the hierarchy of circuits"),
         (depth, "entropy of influence by layer"),
         (page, "features, to sort and filter"),
+        (widths, "firing and causal features at growing widths"),
     ):
         console.print(f"   {path}  {content}", soft_wrap=True)
 
@@ -137,6 +153,18 @@ def _entropy_table(features: pd.DataFrame) -> Table:
     for layer, entropies in features.groupby("layer")["entropy_bits"]:
         lower, median, upper = entropies.quantile([0.25, 0.5, 0.75])
         table.add_row(f"{layer}", f"{len(entropies):,}", f"{lower:.2f}", f"{median:.2f}", f"{upper:.2f}")
+    return table
+
+
+def _width_table(sweep: WidthSweep) -> Table:
+    """Counts by every rule: one of them is fixed at the narrowest width, others are not."""
+    rules = list(sweep.rows[0].n_causal_by_rule)
+    table = Table(title=f"Features of layer {sweep.layer} that fire, and causal ones by rule", title_justify="left")
+    for header in ("width", "firing", *rules):
+        table.add_column(header, justify="right")
+    for row in sweep.rows:
+        counts = (row.n_repr, *(row.n_causal_by_rule[rule] for rule in rules))
+        table.add_row(f"{row.width:,}", *(f"{count:,.0f}" for count in counts))
     return table
 
 

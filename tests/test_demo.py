@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import datasets
 import pytest
 from rich.console import Console
 
-from circuit_artifacts import demo, provenance
+from circuit_artifacts import demo, load_dataset, provenance
 from circuit_artifacts.csp_atlas import load_summary
 
 SMALL = {
@@ -19,7 +21,9 @@ SMALL = {
 }
 
 
-def test_the_demo_leaves_a_valid_atlas_tables_and_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_leaves_an_atlas_tables_and_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(demo, "PARAMETERS", SMALL)
     console = Console(record=True, width=200, file=(tmp_path / "log").open("w"))
     demo.run(tmp_path / "out", console)
@@ -35,6 +39,19 @@ def test_the_demo_leaves_a_valid_atlas_tables_and_a_picture(tmp_path: Path, monk
     assert record.model is not None
     assert record.model["id"] == "mini"
     assert record.statement in (tmp_path / "out" / "parquet" / "README.md").read_text().lower()
-    assert (tmp_path / "out" / "dendrogram.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    for picture in ("dendrogram", "entropy_vs_depth", "width_sweep"):
+        assert (tmp_path / "out" / f"{picture}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "not the published data" in (tmp_path / "out" / "features.html").read_text()
     stock = datasets.load_dataset(str(tmp_path / "out" / "parquet"), "summary", split="train", streaming=True)
     assert [row["mean_A_size"] for row in stock] == summary["mean_A_size"].tolist()
+
+    features = load_dataset("sae-locality-mini", "entropy_mini_stdlib", split="features").to_pandas()
+    for layer, bits in features.groupby("layer")["entropy_bits"].median().items():
+        assert re.search(rf"\b{layer} .* {bits:.2f} ", text)
+    (row,) = (
+        row
+        for row in load_dataset("causal-dimensionality-mini", "results", split="train")
+        if row["kind"] == "exp1_width_sweep"
+    )
+    for counted in json.loads(row["typed"])["rows"]:
+        assert re.search(rf"{counted['width']:,} \S+ +{counted['n_repr']:,} ", text)

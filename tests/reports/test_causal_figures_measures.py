@@ -153,7 +153,8 @@ def test_scopes_are_panels_and_results_colours() -> None:
     )
     assert [line.get_color() for line in right.lines if str(line.get_label()).startswith("task")] == [BLUE, ORANGE]
     np.testing.assert_allclose(np.asarray(right.lines[0].get_ydata()), [55 / 56, 43 / 56, 24 / 56])
-    assert "task rc, train, effect > 0.1, n = 56" in texts(figure)
+    assert "task rc, train" in texts(figure)
+    assert "n = 56 features of a circuit, effect above 0.1" in texts(figure)
     assert "google/gemma-2-2b" in texts(figure)
 
 

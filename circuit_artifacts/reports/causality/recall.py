@@ -108,11 +108,12 @@ def figure_recall(results: Sequence[SvaRecall], *, title: str | None = None, not
         raise SchemaError(problem, found=f"{most} results", expected=f"1 to {len(PALETTE)} per scope", remedy=remedy)
     models = {result.provenance.model for result in results}
     one_model = results[0].provenance if len(models) == 1 else type(results[0].provenance)()
+    sizes = span(size for _, curve in curves for size in curve.n_true)
     figure = new_figure(
         (max(_PANEL * len(panels), _LEAST_WIDTH), _HEIGHT),
         dpi=_DPI,
         title=title or heading("Recall of circuits for subject-verb agreement", one_model),
-        numbers=f"n = {span(size for _, curve in curves for size in curve.n_true)} features of a circuit",
+        numbers=f"n = {sizes} features of a circuit{_above(results)}",
         note=note,
     )
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -130,7 +131,7 @@ def draw_recall(results: Sequence[SvaRecall], path: Path, *, title: str | None =
 
 def _draw_panel(axes: Axes, pairs: Sequence[tuple[SvaRecall, RecallCurve]]) -> None:
     for color, (result, curve) in zip(PALETTE, pairs, strict=False):
-        axes.plot(curve.percentile, curve.recall, color=color, marker="o", label=_label(result, curve), zorder=3)
+        axes.plot(curve.percentile, curve.recall, color=color, marker="o", label=_label(result), zorder=3)
     for label, linestyle, marker, values_of in _COMPANIONS:
         for color, (_, curve) in zip(PALETTE, pairs, strict=False):
             shade = GREY if values_of is _random else color  # the same for all circuits
@@ -160,13 +161,16 @@ _COMPANIONS: Final[tuple[tuple[str, str, str, Callable[[RecallCurve], Floats]], 
 )
 
 
-def _label(result: SvaRecall, curve: RecallCurve) -> str:
-    threshold, scored_on = number(result.node_threshold), extra(result, "scored_on")
+def _above(results: Sequence[SvaRecall]) -> str:
+    known = sorted({value for result in results if (value := number(result.node_threshold)) is not None})
+    return f", effect above {' or '.join(f'{value:.3g}' for value in known)}" if known else ""
+
+
+def _label(result: SvaRecall) -> str:
+    scored_on = extra(result, "scored_on")
     parts = [
         f"task {fitting(result.task, inches=1.0, points=8)}",
         None if result.split == "unknown" else result.split,
         f"scored on {fitting(str(scored_on), inches=1.0, points=8)}" if scored_on else None,
-        None if threshold is None else f"effect > {threshold:.3g}",
-        f"n = {span(curve.n_true)}",
     ]
     return ", ".join(part for part in parts if part)

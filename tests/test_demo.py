@@ -21,9 +21,7 @@ SMALL = {
 }
 
 
-def test_the_demo_leaves_an_atlas_tables_and_pictures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_leaves_an_atlas_tables_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "PARAMETERS", SMALL)
     console = Console(record=True, width=200, file=(tmp_path / "log").open("w"))
     demo.run(tmp_path / "out", console)

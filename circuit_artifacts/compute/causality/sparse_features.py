@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from circuit_artifacts.compute.saes import EncodeMode, Gate, SparseAutoencoder
+from circuit_artifacts.compute.saes import EncodeMode, SparseAutoencoder
 from circuit_artifacts.compute.saes.normalization import normalizer
 
 __all__ = ["Segments", "SparseFeatures", "decoder_bias", "reconstruct", "sparse_features", "union"]
@@ -172,7 +172,7 @@ def _feature_blocks(
     """Per block, where activations are not zero as token * d_sae + feature, and what they are."""
     block = block or max(1, _ENTRIES // max(1, len(inputs)))
     for start in range(0, sae.d_sae, block):
-        encoded = _part(sae, slice(start, start + block)).encode(inputs, mode)
+        encoded = sae.restricted(slice(start, start + block)).encode(inputs, mode)
         row, column = encoded.nonzero(as_tuple=True)
         yield row * sae.d_sae + column + start, encoded[row, column]
 
@@ -206,24 +206,6 @@ def _joined(parts: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         filled = end
     keys, values = (buffer[:filled] for buffer in buffers)
     return keys, values
-
-
-def _part(sae: SparseAutoencoder, features: slice) -> SparseAutoencoder:
-    """The autoencoder with these features only, on views of the same tensors."""
-    parts = {name: tensor.detach() for name, tensor in sae.named_parameters()}
-    for name in parts.keys() - {"b_dec"}:
-        parts[name] = parts[name][:, features] if name == "W_enc" else parts[name][features]
-    gate = Gate(*(parts.pop(name) for name in Gate._fields)) if sae.arch == "gated" else None
-    return SparseAutoencoder(
-        sae.arch,
-        parts["W_enc"],
-        parts.get("b_enc"),
-        parts["W_dec"],
-        parts["b_dec"],
-        threshold=parts.get("threshold"),
-        gate=gate,
-        trained=sae.trained,
-    )
 
 
 def _unit(sae: SparseAutoencoder, inputs: Tensor, rows: Tensor, columns: Tensor) -> Tensor | float:

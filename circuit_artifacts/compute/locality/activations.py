@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from circuit_artifacts.compute.hooks import recording
 from circuit_artifacts.compute.models import context_length
-from circuit_artifacts.compute.saes import EncodeMode, Gate, SparseAutoencoder
+from circuit_artifacts.compute.saes import EncodeMode, SparseAutoencoder
 from circuit_artifacts.errors import ModelError, SchemaError, UnknownNameError
 
 __all__ = ["FeatureEncoder", "frozen", "require_features", "require_length", "residual_stream"]
@@ -109,7 +109,7 @@ class FeatureEncoder:
         index = torch.tensor(list(features), dtype=torch.int64, device=sae.W_enc.device)
         self._mode = mode
         self._chosen = index if sae.arch == "topk" else None
-        self._sae = sae if sae.arch == "topk" else _restricted(sae, index)
+        self._sae = sae if sae.arch == "topk" else sae.restricted(index)
         self.width = self._sae.d_sae
 
     def __call__(self, residual: Tensor) -> Tensor:
@@ -120,22 +120,3 @@ class FeatureEncoder:
         """
         values = self._sae.encode(residual, self._mode)
         return (values if self._chosen is None else values[..., self._chosen]).float()
-
-
-def _restricted(sae: SparseAutoencoder, index: Tensor) -> SparseAutoencoder:
-    """The autoencoder with these features (n,) only."""
-    parts = {name: tensor.detach() for name, tensor in sae.named_parameters()}
-    for name in parts.keys() - {"b_dec"}:
-        parts[name] = parts[name][:, index] if name == "W_enc" else parts[name][index]
-    gate = Gate(*(parts.pop(name) for name in Gate._fields)) if sae.arch == "gated" else None
-    return SparseAutoencoder(
-        sae.arch,
-        parts["W_enc"],
-        parts.get("b_enc"),
-        parts["W_dec"],
-        parts["b_dec"],
-        threshold=parts.get("threshold"),
-        gate=gate,
-        trained=sae.trained,
-        origin=sae.origin,
-    )

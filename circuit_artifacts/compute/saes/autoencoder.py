@@ -233,6 +233,34 @@ class SparseAutoencoder(nn.Module):
         """
         return self.decode(self.encode(x, mode), mode, x=x)
 
+    def restricted(self, features: slice | Tensor) -> SparseAutoencoder:
+        """The autoencoder with some features only, for inference; of a slice, on views of the same tensors.
+
+        Args:
+            features: a slice, or int64 (n,).
+
+        Raises:
+            ModelError: it is top-k, where other features decide which are on.
+        """
+        if self.arch == "topk":
+            problem = "which features of a top-k autoencoder are on depends on all of them"
+            raise ModelError(problem, where="arch", found=self.arch, remedy="Encode with all, and choose then")
+        parts = {name: tensor.detach() for name, tensor in self.named_parameters()}
+        for name in parts.keys() - {"b_dec"}:
+            parts[name] = parts[name][:, features] if name == "W_enc" else parts[name][features]
+        gate = Gate(*(parts.pop(name) for name in Gate._fields)) if self.arch == "gated" else None
+        return SparseAutoencoder(
+            self.arch,
+            parts["W_enc"],
+            parts.get("b_enc"),
+            parts["W_dec"],
+            parts["b_dec"],
+            threshold=parts.get("threshold"),
+            gate=gate,
+            trained=self.trained,
+            origin=self.origin,
+        )
+
     def _gated(self, product: Tensor, mode: EncodeMode) -> Tensor:
         if mode == "compat":
             problem = "the published code reads b_enc, which gated autoencoders lack"

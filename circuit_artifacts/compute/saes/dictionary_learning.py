@@ -92,7 +92,7 @@ def _linear(axes: dict[str, str], tensors: dict[str, Tensor], k: int | None, ori
         "gated" if gated else "relu" if k is None else "topk",
         tensors["encoder.weight"].T,
         None if gated else tensors["encoder.bias"],
-        tensors["decoder.weight"].T,
+        tensors["decoder.weight"].T.contiguous(),  # whose rows are read one by one
         b_dec,
         k=k,
         gate=Gate(tensors["gate_bias"], tensors["r_mag"], tensors["mag_bias"]) if gated else None,

@@ -163,6 +163,23 @@ def test_what_is_assumed_about_bare_weights_is_on_record() -> None:
     assert not jump.trained.apply_b_dec_to_input
 
 
+@pytest.mark.parametrize("features", [slice(3, 9), torch.tensor([7, 0, 7])])
+@pytest.mark.parametrize("mode", ["compat", "faithful"])
+def test_some_features_are_what_they_are_among_all(features: slice | Tensor, mode: str) -> None:
+    for sae in (
+        SparseAutoencoder("relu", W_ENC, B_ENC, W_DEC, B_DEC, trained=facts(apply_b_dec_to_input=True)),
+        SparseAutoencoder("jumprelu", W_ENC, B_ENC, W_DEC, B_DEC, THETA),
+    ):
+        assert_equal(sae.restricted(features).encode(X, mode), sae.encode(X, mode)[..., features].numpy())
+    gated = SparseAutoencoder("gated", W_ENC, None, W_DEC, B_DEC, gate=Gate(B_ENC, THETA, normal(S, seed=7)))
+    assert_equal(gated.restricted(features).encode(X, "faithful"), gated.encode(X, "faithful")[..., features].numpy())
+
+
+def test_top_k_cannot_be_restricted() -> None:
+    with pytest.raises(ModelError, match="depends on all of them"):
+        SparseAutoencoder("topk", W_ENC, B_ENC, W_DEC, B_DEC, k=K).restricted(slice(0, 3))
+
+
 def test_gradients_reach_the_input_with_unit_slope_and_not_the_weights() -> None:
     x = X.clone().requires_grad_()
     for sae in (

@@ -21,6 +21,7 @@ from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.loading import load_dataset
 from circuit_artifacts.parquet import convert
 from circuit_artifacts.regeneration import regenerate
+from circuit_artifacts.reports.causality.fields import extra_numbers
 from circuit_artifacts.reports.causality.wedge import draw_wedge
 from circuit_artifacts.reports.dendrogram import draw_dendrogram
 from circuit_artifacts.reports.locality.depth import draw_depth
@@ -158,13 +159,12 @@ def _entropy_table(features: pd.DataFrame) -> Table:
 
 def _width_table(sweep: WidthSweep) -> Table:
     """Counts by every rule: one of them is fixed at the narrowest width, others are not."""
-    rules = list(sweep.rows[0].n_causal_by_rule)
+    by_rule = [extra_numbers(row, "n_causal_by_rule") for row in sweep.rows]
     table = Table(title=f"Features of layer {sweep.layer} that fire, and causal ones by rule", title_justify="left")
-    for header in ("width", "firing", *rules):
+    for header in ("width", "firing", *by_rule[0]):
         table.add_column(header, justify="right")
-    for row in sweep.rows:
-        counts = (row.n_repr, *(row.n_causal_by_rule[rule] for rule in rules))
-        table.add_row(f"{row.width:,}", *(f"{count:,.0f}" for count in counts))
+    for row, counts in zip(sweep.rows, by_rule, strict=True):
+        table.add_row(f"{row.width:,}", f"{row.n_repr:,}", *(f"{count:,.0f}" for count in counts.values()))
     return table
 
 

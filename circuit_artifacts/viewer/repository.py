@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
 import pyarrow as pa
-from datasets import ClassLabel, DatasetInfo, Features
+from datasets import Audio, ClassLabel, DatasetInfo, Features, Image
 from datasets.data_files import get_data_patterns, resolve_pattern
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData
@@ -123,7 +123,9 @@ class Split:
     def content(self) -> Content:
         """What the data say; each file is read once."""
         footers = list(self.footers.values())
-        return Content(integer_leaves(footers), summarise(footers), row_sizes(first_rows(footers, MAX_ROWS)))
+        linked = [name for name, feature in self.features.items() if isinstance(feature, (Audio, Image))]
+        sizes = row_sizes(first_rows(footers, MAX_ROWS), linked=linked)
+        return Content(integer_leaves(footers), summarise(footers), sizes)
 
     @property
     def rows(self) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import json
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from datasets import Features, List, Value
+from datasets import Features, Image, List, Value
 from viewer_upload import PATTERN, Upload, rows_with, sound
 
 from circuit_artifacts.viewer import columns
@@ -51,6 +52,19 @@ def test_long_rows_shorten_the_preview(upload: Upload, cell: Any, rows: int, sho
     findings = upload.findings()
     assert [finding.rule for finding in findings] == ([] if shown is None else ["preview rows"])
     assert all(f"found {shown} rows, expected 100 rows in 200 kB" in finding.message for finding in findings)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_pictures_are_links_in_the_preview(upload: Upload, declared: bool) -> None:
+    """The viewer stores them beside the answer; what is only declared as a struct of bytes is in it."""
+    cells = [{"bytes": b"\x89PNG" + bytes(30_000), "path": None}] * 20
+    features = Features({"text": Value("string"), "picture": Image()})
+    table = pa.table({"text": ["a"] * 20, "picture": pa.array(cells, Image().pa_type)})
+    if declared:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features.to_dict()}})})
+    upload.write(table)
+    rules = [finding.rule for finding in upload.findings()]
+    assert ("preview cells" in rules) is not declared
 
 
 @pytest.mark.parametrize(("rows", "least"), [(100, 10), (8, 8)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ class Inputs:
     """The families that are on this machine."""
 
     job: Job
+    _records: dict[tuple[str, ...], provenance.Provenance] = field(default_factory=dict)
 
     def has(self, *families: str) -> bool:
         """Whether all of these are."""
@@ -55,11 +56,14 @@ class Inputs:
         ]
         return pa.concat_tables(tables) if tables else reader.schema(found).empty_table()
 
-    def record(self, families: Iterable[str]) -> provenance.Provenance:
+    def record(self, families: tuple[str, ...]) -> provenance.Provenance:
         """How a picture of these families is made."""
-        earlier = self._earlier(families)
-        found = [self.job.input_files(family) for family in families]
-        return self.job.record(found, model=earlier.model if earlier is not None else None)
+        if families not in self._records:
+            earlier = self._earlier(families)
+            found = [self.job.input_files(family) for family in families]
+            model = earlier.model if earlier is not None else None
+            self._records[families] = self.job.record(found, model=model)
+        return self._records[families]
 
     def note(self, *families: str) -> str:
         """What must be said of the numbers: whose they are."""
@@ -76,16 +80,19 @@ class Inputs:
 def draw_missing(inputs: Inputs, pictures: Iterable[Picture]) -> None:
     """Draw the pictures that are not there yet, below the folder that the published layout begins in.
 
-    One that cannot be drawn, since what it would show is not in its input, is passed over with a warning.
+    One that was drawn here from other files is drawn anew; a published one is left alone. One that cannot be drawn, since
+    what it would show is not in its input, is passed over with a warning.
     """
     root = next(iter(inputs.job.outputs.values()))
     for picture in pictures:
-        path = root / picture.name
+        path, record = root / picture.name, inputs.record(picture.families)
         if path.exists():
-            continue
+            earlier = provenance.read(path)
+            if earlier is None or (earlier.inputs, earlier.versions) == (record.inputs, record.versions):
+                continue
         path.parent.mkdir(parents=True, exist_ok=True)
         # First: without it, the picture would pass for published.
-        provenance.write_sidecar(path, inputs.record(picture.families))
+        provenance.write_sidecar(path, record)
         unfinished = path.with_name(f".{path.name}")  # its suffix is its format
         try:
             picture.draw(unfinished)

@@ -165,6 +165,20 @@ def test_every_kind_with_a_figure_has_one(made: Path) -> None:
         assert record.step == "figures"
 
 
+def test_pictures_follow_their_files_but_published_ones_stay(given: dict[str, Any], tmp_path: Path) -> None:
+    make(tmp_path, {**given, "experiments": ["kappa"]}, "results", "figures")
+    first, second = sorted(tmp_path.glob("results/kappa/*.png"))
+    provenance.sidecar(second).unlink()  # as if it had been downloaded
+    before = {path: path.stat().st_mtime_ns for path in (first, second)}
+    regenerate("causal-dimensionality", ["figures"], root=tmp_path, parameters=given, force=True)
+    assert {path: path.stat().st_mtime_ns for path in (first, second)} == before
+    result = first.with_suffix(".json")
+    result.write_text(result.read_text() + "\n")
+    regenerate("causal-dimensionality", ["figures"], root=tmp_path, parameters=given, force=True)
+    assert first.stat().st_mtime_ns != before[first]
+    assert second.stat().st_mtime_ns == before[second]
+
+
 def test_experiments_over_layers_ask_for_autoencoders(given: dict[str, Any], tmp_path: Path) -> None:
     without = {**given, "layer_sae": None, "experiments": ["layers"]}
     with pytest.raises(UnknownNameError, match="Give layer_sae="):

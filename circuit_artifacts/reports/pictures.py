@@ -80,8 +80,8 @@ class Inputs:
 def draw_missing(inputs: Inputs, pictures: Iterable[Picture]) -> None:
     """Draw the pictures that are not there yet, below the folder that the published layout begins in.
 
-    One that was drawn here from other files is drawn anew; a published one is left alone. One that cannot be drawn, since
-    what it would show is not in its input, is passed over with a warning.
+    One that was drawn here from other files is drawn anew; a published one is left alone. One that cannot be drawn,
+    since what it would show is not in its input, is passed over with a warning.
     """
     root = next(iter(inputs.job.outputs.values()))
     for picture in pictures:

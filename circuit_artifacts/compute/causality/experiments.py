@@ -129,6 +129,7 @@ def curve_fit(runner: CausalityRunner) -> Results:
         if min(counts) <= 0:
             continue
         resampled = bootstrap_counts(runner.scores, rule, n_boot=p.n_boot, seed=p.seed)
+        resampled = resampled[np.isfinite(resampled).all(axis=1)]  # but where a resample's percentile is zero
         fits = fit_curves(
             [row.width for row in sweep.rows], counts, d_model=runner.stated.d_model, resampled=resampled, seed=p.seed
         )
@@ -314,24 +315,21 @@ EXPERIMENTS: Final[Mapping[str, Callable[[CausalityRunner], Results]]] = Mapping
 
 
 def _sweep(runner: CausalityRunner) -> tuple[FoundSweep, Threshold]:
-    """All widths by all rules; exact effects decide rule E, on a sample."""
+    """All widths by all rules that the metric allows; exact effects decide rule E, on a sample."""
     p = runner.parameters
     base = runner.base
     sae = runner.sae(base)
-    noise = identity_noise(
-        runner.model, _exact_ids(runner), sae, site=p.site, layer=p.layer, mask=_exact_mask(runner), metric=p.metric
-    )
-    per_token = float((noise / _exact_mask(runner).sum(dim=1).cpu().numpy()).mean())
-    rules = calibrate(
-        runner.scores,
-        q=p.quantile,
-        null=_null(runner, p.layer, base, sae, runner.scores[base].features),
-        noise=per_token,
-    )
+    noise = None
     sizes = {}
-    for ref, scores in runner.scores.items():
-        sample = sample_features(scores.scores, scores.firing, n_uniform=p.n_exact, n_stratified=10, seed=p.seed)
-        sizes[ref] = _effects(runner, runner.sae(ref), sample.uniform.tolist()).effect_size
+    if p.metric == "ce_sum":  # nats per token, which the threshold of rule E is in
+        ids, mask = _exact_ids(runner), _exact_mask(runner)
+        moved = identity_noise(runner.model, ids, sae, site=p.site, layer=p.layer, mask=mask, metric=p.metric)
+        noise = float((moved / mask.sum(dim=1).cpu().numpy()).mean())
+        for ref, scores in runner.scores.items():
+            sample = sample_features(scores.scores, scores.firing, n_uniform=p.n_exact, n_stratified=10, seed=p.seed)
+            sizes[ref] = _effects(runner, runner.sae(ref), sample.uniform.tolist()).effect_size
+    null = _null(runner, p.layer, base, sae, runner.scores[base].features)
+    rules = calibrate(runner.scores, q=p.quantile, null=null, noise=noise)
     return width_sweep(runner.scores, rules, effect_sizes=sizes), _threshold(rules, base)
 
 

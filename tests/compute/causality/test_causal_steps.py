@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_model import SNIPPETS, write_tiny_model
 
 from circuit_artifacts import load_dataset, provenance
+from circuit_artifacts.compute.causality import experiments
 from circuit_artifacts.compute.causality.capture import positions_mask, site_values
+from circuit_artifacts.compute.causality.widths import bootstrap_counts
 from circuit_artifacts.compute.corpora import load_corpus
 from circuit_artifacts.compute.locality.windows import cut_windows, sequential_starts
 from circuit_artifacts.compute.models import load_model, load_tokenizer
@@ -177,6 +180,27 @@ def test_pictures_follow_their_files_but_published_ones_stay(given: dict[str, An
     regenerate("causal-dimensionality", ["figures"], root=tmp_path, parameters=given, force=True)
     assert first.stat().st_mtime_ns != before[first]
     assert second.stat().st_mtime_ns == before[second]
+
+
+def test_effects_on_a_logit_are_not_compared_with_nats(given: dict[str, Any], tmp_path: Path) -> None:
+    make(tmp_path, {**given, "experiments": ["width_sweep"], "metric": "logit_top1"}, "results")
+    (sweep,) = results(tmp_path, "exp1_width_sweep").values()
+    assert set(sweep.rows[0].n_causal_by_rule) == {"percentile", "null", "mass"}
+
+
+def test_resamples_in_which_too_few_features_fire_are_left_out(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def some_unknown(*args: Any, **options: Any) -> np.ndarray:
+        counts = bootstrap_counts(*args, **options)
+        counts[::2] = np.nan
+        return counts
+
+    monkeypatch.setattr(experiments, "bootstrap_counts", some_unknown)
+    make(tmp_path, {**given, "experiments": ["curve_fit"]}, "results")
+    found = results(tmp_path, "expB_curve_fit")
+    assert {fit.ci.n_boot for result in found.values() for fit in result.fits if fit.ci is not None} == {10}
+    assert found
 
 
 def test_experiments_over_layers_ask_for_autoencoders(given: dict[str, Any], tmp_path: Path) -> None:

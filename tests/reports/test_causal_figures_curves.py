@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.reports.causality.curve_fits import draw_curve_fits, figure_curve_fits, fitted_curves
 from circuit_artifacts.reports.causality.wedge import draw_wedge, figure_wedge, wedge
-from circuit_artifacts.reports.locality.style import BLUE, RED
+from circuit_artifacts.reports.style import BLUE, RED
 
 NAME = " ".join(filter(None, HOSTILE))
 

@@ -19,7 +19,7 @@ from circuit_artifacts.reports.causality.attribution import (
 from circuit_artifacts.reports.causality.cells import draw_cells, figure_cells, inflation_range
 from circuit_artifacts.reports.causality.recall import draw_recall, figure_recall, recall_curve
 from circuit_artifacts.reports.causality.spectrum import convergence, cumulative_shares, draw_spectrum, figure_spectrum
-from circuit_artifacts.reports.locality.style import BLUE, GREY, ORANGE, RED
+from circuit_artifacts.reports.style import BLUE, GREY, ORANGE, RED
 
 NAME = " ".join(filter(None, HOSTILE))
 

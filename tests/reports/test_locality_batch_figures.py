@@ -12,7 +12,7 @@ from PIL import Image
 from circuit_artifacts.errors import SchemaError
 from circuit_artifacts.reports.locality.batches import draw_batch, figure_batch, read_batch
 from circuit_artifacts.reports.locality.statistics import shares
-from circuit_artifacts.reports.locality.style import PALETTE, RED
+from circuit_artifacts.reports.style import PALETTE, RED
 from circuit_artifacts.sae_locality.files import RepositoryFile
 from circuit_artifacts.sae_locality.tables import TABLES
 

@@ -22,7 +22,7 @@ from circuit_artifacts.reports.locality.depth import (
     layer_ticks,
 )
 from circuit_artifacts.reports.locality.statistics import RULES, DepthSummary, Rule, depth_summary
-from circuit_artifacts.reports.locality.style import BLUE, RED
+from circuit_artifacts.reports.style import BLUE, RED
 
 SHAPES: list[Shape] = ["violin", "box"]
 

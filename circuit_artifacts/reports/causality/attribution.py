@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.causality.fields import heading, number, numbers
+from circuit_artifacts.reports.canvas import default_settings, new_figure, save
+from circuit_artifacts.reports.causality.fields import Floats, heading, number, numbers
 from circuit_artifacts.reports.causality.ticks import logarithmic_ticks
-from circuit_artifacts.reports.locality.canvas import default_settings, new_figure, save
-from circuit_artifacts.reports.locality.style import BLUE, GREY, INK
-from circuit_artifacts.reports.locality.tables import Floats
+from circuit_artifacts.reports.style import BLUE, GREY, INK
 from circuit_artifacts.schemas.causal_results import AtpVersusExact
 
 __all__ = ["draw_attribution", "effect_pairs", "figure_attribution", "linear_part"]

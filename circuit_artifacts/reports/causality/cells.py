@@ -10,11 +10,10 @@ from typing import Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from circuit_artifacts.reports.causality.fields import heading, numbers
+from circuit_artifacts.reports.canvas import default_settings, new_figure, save
+from circuit_artifacts.reports.causality.fields import Floats, heading, numbers
 from circuit_artifacts.reports.causality.ticks import logarithmic_ticks
-from circuit_artifacts.reports.locality.canvas import default_settings, new_figure, save
-from circuit_artifacts.reports.locality.style import BLUE, GREY, INK, ORANGE
-from circuit_artifacts.reports.locality.tables import Floats
+from circuit_artifacts.reports.style import BLUE, GREY, INK, ORANGE
 from circuit_artifacts.schemas.causal_results import EncoderCells
 
 __all__ = ["CELLS", "InflationRange", "cell_counts", "draw_cells", "figure_cells", "inflation_range"]

@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 
 from circuit_artifacts.compute.causality.curve_forms import FORMS, predict  # without torch
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.causality.fields import checked_widths, heading, number, numbers
+from circuit_artifacts.reports.canvas import bottom_legend, default_settings, new_figure, save
+from circuit_artifacts.reports.causality.fields import Floats, checked_widths, heading, number, numbers
 from circuit_artifacts.reports.causality.ticks import logarithmic_ticks
-from circuit_artifacts.reports.locality.canvas import bottom_legend, default_settings, new_figure, save
-from circuit_artifacts.reports.locality.style import BLUE, GREY, INK, PALETTE, RED, length_axis
-from circuit_artifacts.reports.locality.tables import Floats
+from circuit_artifacts.reports.style import BLUE, GREY, INK, PALETTE, RED, size_axis
 from circuit_artifacts.schemas.causal_result_parts import FitForm, Interval
 from circuit_artifacts.schemas.causal_results import CurveFit
 
@@ -116,9 +115,9 @@ def figure_curve_fits(result: CurveFit, *, title: str | None = None, note: str |
     low, high = _limits(counts[shown], curves, result, interval)
     axes.set_ylim(low, high)
     logarithmic_ticks(axes.yaxis, decades=float(np.log10(high / low)))
-    length_axis(axes, sorted({int(width) for width in widths}))
+    label = "width of the autoencoder (features); shaded: wider than any measured"
+    size_axis(axes, sorted({int(width) for width in widths}), label)
     axes.set_xlim(widths.min() / 1.15, grid[-1])
-    axes.set_xlabel("width of the autoencoder (features); shaded: wider than any measured")
     axes.set_ylabel("causal features")
     bottom_legend(figure, axes.get_legend_handles_labels()[0], columns=_COLUMNS)
     return figure

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.locality.tables import Floats
 from circuit_artifacts.schemas.causal_result_parts import ResultProvenance, SaeReference
 
-__all__ = ["checked_widths", "extra", "extra_numbers", "heading", "number", "numbers", "positive"]
+__all__ = ["Floats", "checked_widths", "extra", "extra_numbers", "heading", "number", "numbers", "positive"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 _GREATEST_WIDTH: Final = 1 << 40
 _GREATEST: Final = 1e100  # axes overflow before numbers do

@@ -12,11 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.causality.fields import extra, heading, number, numbers
-from circuit_artifacts.reports.locality.canvas import default_settings, new_figure, save
-from circuit_artifacts.reports.locality.style import GREY, INK, PALETTE, span
-from circuit_artifacts.reports.locality.tables import Floats
-from circuit_artifacts.reports.locality.text import fitting
+from circuit_artifacts.reports.canvas import default_settings, new_figure, save
+from circuit_artifacts.reports.causality.fields import Floats, extra, heading, number, numbers
+from circuit_artifacts.reports.style import GREY, INK, PALETTE, span
+from circuit_artifacts.reports.text import fitting
 from circuit_artifacts.schemas.causal_results import SvaRecall
 
 __all__ = ["RecallCurve", "draw_recall", "figure_recall", "recall_curve"]

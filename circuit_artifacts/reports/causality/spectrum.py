@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.causality.fields import checked_widths, heading, number, numbers, positive
+from circuit_artifacts.reports.canvas import default_settings, new_figure, save
+from circuit_artifacts.reports.causality.fields import Floats, checked_widths, heading, number, numbers, positive
 from circuit_artifacts.reports.causality.ticks import logarithmic_ticks
-from circuit_artifacts.reports.locality.canvas import default_settings, new_figure, save
-from circuit_artifacts.reports.locality.style import BLUE, GREY, INK, ORANGE, RED
-from circuit_artifacts.reports.locality.tables import Floats
+from circuit_artifacts.reports.style import BLUE, GREY, INK, ORANGE, RED
 from circuit_artifacts.schemas.causal_results import DirectKappa
 
 __all__ = ["Convergence", "convergence", "cumulative_shares", "draw_spectrum", "figure_spectrum"]

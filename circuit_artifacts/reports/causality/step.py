@@ -15,8 +15,8 @@ from circuit_artifacts.reports.causality.curve_fits import draw_curve_fits
 from circuit_artifacts.reports.causality.recall import draw_recall
 from circuit_artifacts.reports.causality.spectrum import draw_spectrum
 from circuit_artifacts.reports.causality.wedge import draw_wedge
-from circuit_artifacts.reports.locality.style import PALETTE
 from circuit_artifacts.reports.pictures import Inputs, Picture, draw_missing
+from circuit_artifacts.reports.style import PALETTE
 from circuit_artifacts.schemas.causal_results import (
     AtpVersusExact,
     CurveFit,

@@ -11,12 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.causality.fields import checked_widths, extra_numbers, heading, numbers, positive
+from circuit_artifacts.reports.canvas import bottom_legend, default_settings, new_figure, save
+from circuit_artifacts.reports.causality.fields import Floats, checked_widths, extra_numbers, heading, numbers, positive
 from circuit_artifacts.reports.causality.ticks import logarithmic_ticks
-from circuit_artifacts.reports.locality.canvas import bottom_legend, default_settings, new_figure, save
-from circuit_artifacts.reports.locality.style import INK, PALETTE, length_axis
-from circuit_artifacts.reports.locality.tables import Floats
-from circuit_artifacts.reports.locality.text import fitting
+from circuit_artifacts.reports.style import INK, PALETTE, size_axis
+from circuit_artifacts.reports.text import fitting
 from circuit_artifacts.schemas.causal_results import WidthSweep
 
 __all__ = ["CausalCurve", "Wedge", "draw_wedge", "figure_wedge", "wedge"]
@@ -131,8 +130,7 @@ def figure_wedge(result: WidthSweep, *, title: str | None = None, note: str | No
             axes.plot(found.widths, positive(curve.bound), color=color, linestyle="--", linewidth=1, label=label)
     low, high = axes.get_ylim()
     logarithmic_ticks(axes.yaxis, decades=float(np.log10(high / low)))
-    length_axis(axes, [int(width) for width in found.widths])
-    axes.set_xlabel("width of the autoencoder (features)")
+    size_axis(axes, [int(width) for width in found.widths], "width of the autoencoder (features)")
     axes.set_ylabel("features")
     bottom_legend(figure, axes.get_legend_handles_labels()[0], columns=_COLUMNS)
     return figure

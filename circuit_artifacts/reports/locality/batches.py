@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.locality.canvas import default_settings, new_figure, save
+from circuit_artifacts.reports.canvas import default_settings, new_figure, save
 from circuit_artifacts.reports.locality.statistics import shares
-from circuit_artifacts.reports.locality.style import GREY, INK, PALETTE, RED, faint_lines, maximum_entropy
 from circuit_artifacts.reports.locality.tables import Floats, Frame, columns, matrix
+from circuit_artifacts.reports.style import GREY, INK, PALETTE, RED, faint_lines, maximum_entropy
 
 __all__ = ["Batch", "draw_batch", "figure_batch", "read_batch"]
 

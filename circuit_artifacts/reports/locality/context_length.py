@@ -13,12 +13,12 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.locality.canvas import default_settings, new_figure, save
+from circuit_artifacts.reports.canvas import default_settings, new_figure, save
 from circuit_artifacts.reports.locality.depth import layer_ticks
 from circuit_artifacts.reports.locality.events import feature_entropies, measured_events
 from circuit_artifacts.reports.locality.statistics import quartiles
-from circuit_artifacts.reports.locality.style import BLUE, GREY, INK, RED, faint_lines, length_axis, span
 from circuit_artifacts.reports.locality.tables import Frame, columns, distinct, only
+from circuit_artifacts.reports.style import BLUE, GREY, INK, RED, faint_lines, size_axis, span
 
 __all__ = [
     "draw_entropy_versus_context",
@@ -224,7 +224,7 @@ def _draw_quartiles(axes: Axes, rows: pd.DataFrame, x: str) -> None:
 def _finish(axes: Axes, lengths: list[int]) -> None:
     label = "log₂ of the length, the maximum"
     axes.plot(lengths, np.log2(lengths), color=INK, linestyle=":", marker="_", linewidth=1, label=label)
-    length_axis(axes, lengths)
+    size_axis(axes, lengths, "context length (tokens)")
     axes.set_ylim(0, float(np.log2(max(lengths))) * 1.04 or 1)
 
 

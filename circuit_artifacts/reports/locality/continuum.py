@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from circuit_artifacts.reports.locality.canvas import bottom_legend, default_settings, new_figure, save
+from circuit_artifacts.reports.canvas import bottom_legend, default_settings, new_figure, save
 from circuit_artifacts.reports.locality.events import at_context_length, feature_entropies, measured_events
-from circuit_artifacts.reports.locality.style import BLUE, INK, ORANGE, maximum_entropy, span
 from circuit_artifacts.reports.locality.tables import Frame
-from circuit_artifacts.reports.locality.text import fitting
+from circuit_artifacts.reports.style import BLUE, INK, ORANGE, maximum_entropy, span
+from circuit_artifacts.reports.text import fitting
 
 __all__ = ["draw_feature_continuum", "figure_feature_continuum"]
 

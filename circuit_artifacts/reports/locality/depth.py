@@ -15,11 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.locality.canvas import bottom_legend, default_settings, new_figure, save
+from circuit_artifacts.reports.canvas import bottom_legend, default_settings, new_figure, save
 from circuit_artifacts.reports.locality.statistics import N_TOP, RULES, DepthSummary, Rule, depth_summary
-from circuit_artifacts.reports.locality.style import BLUE, GREY, INK, PALE, RED, maximum_entropy, span
 from circuit_artifacts.reports.locality.tables import Floats, Frame, distinct, has_nulls, only, rows_of
-from circuit_artifacts.reports.locality.text import fitting
+from circuit_artifacts.reports.style import BLUE, GREY, INK, PALE, RED, maximum_entropy, span
+from circuit_artifacts.reports.text import fitting
 from circuit_artifacts.schemas.sae_locality_mirror import PRESETS
 
 __all__ = ["Shape", "draw_depth", "draw_depth_grid", "figure_depth", "figure_depth_grid", "layer_ticks"]

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from circuit_artifacts.reports.locality.canvas import bottom_legend, default_settings, new_figure, save
+from circuit_artifacts.reports.canvas import bottom_legend, default_settings, new_figure, save
 from circuit_artifacts.reports.locality.events import at_context_length, feature_entropies, measured_events
-from circuit_artifacts.reports.locality.style import BLUE, INK, ORANGE, RED, maximum_entropy
 from circuit_artifacts.reports.locality.tables import Floats, Frame
-from circuit_artifacts.reports.locality.text import fitting
+from circuit_artifacts.reports.style import BLUE, INK, ORANGE, RED, maximum_entropy
+from circuit_artifacts.reports.text import fitting
 
 __all__ = ["draw_entropy_overview", "entropy_histogram", "figure_entropy_overview", "tier_entropies"]
 

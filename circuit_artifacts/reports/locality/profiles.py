@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.locality.canvas import bottom_legend, default_settings, new_figure, save
+from circuit_artifacts.reports.canvas import bottom_legend, default_settings, new_figure, save
 from circuit_artifacts.reports.locality.events import (
     at_context_length,
     event_profiles,
     feature_entropies,
     measured_events,
 )
-from circuit_artifacts.reports.locality.style import BLUE, GREY, INK, ORANGE, faint_lines
 from circuit_artifacts.reports.locality.tables import Floats, Frame, columns, only
-from circuit_artifacts.reports.locality.text import fitting
+from circuit_artifacts.reports.style import BLUE, GREY, INK, ORANGE, faint_lines
+from circuit_artifacts.reports.text import fitting
 
 __all__ = ["draw_profile_contrast", "extremes", "figure_profile_contrast"]
 

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.reports.locality.style import GREY
-from circuit_artifacts.reports.locality.text import wrapped
+from circuit_artifacts.reports.style import GREY
+from circuit_artifacts.reports.text import wrapped
 
 __all__ = ["bottom_legend", "default_settings", "new_figure", "save"]
 

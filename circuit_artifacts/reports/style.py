@@ -21,8 +21,8 @@ __all__ = [
     "PALETTE",
     "RED",
     "faint_lines",
-    "length_axis",
     "maximum_entropy",
+    "size_axis",
     "span",
 ]
 
@@ -50,16 +50,16 @@ def maximum_entropy(axes: Axes, context_len: int | None, *, vertical: bool = Fal
     return line(most, color=INK, linestyle=":", linewidth=1, label=f"log₂ {context_len}, the maximum")
 
 
-def length_axis(axes: Axes, lengths: Sequence[int]) -> None:
-    """A logarithmic x axis of context lengths: ticks at the lengths, or at powers of two if there are many."""
-    first, last = min(lengths), max(lengths)
+def size_axis(axes: Axes, sizes: Sequence[int], label: str) -> None:
+    """A logarithmic x axis of sizes: ticks at each of them, or at powers of two if there are many."""
+    first, last = min(sizes), max(sizes)
     powers = [2**power for power in range(first.bit_length() - 1, last.bit_length()) if first <= 2**power <= last]
-    ticks = list(lengths) if len(lengths) <= _MOST_TICKS else powers
+    ticks = list(sizes) if len(sizes) <= _MOST_TICKS else powers
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, labels=[str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(first / 1.15, last * 1.15)
-    axes.set_xlabel("context length (tokens)")
+    axes.set_xlabel(label)
 
 
 def faint_lines(

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from locality_rows import HOSTILE
 from matplotlib.figure import Figure
 
-from circuit_artifacts.reports.locality.canvas import default_settings, new_figure
-from circuit_artifacts.reports.locality.text import fitting, plain, wrapped
+from circuit_artifacts.reports.canvas import default_settings, new_figure
+from circuit_artifacts.reports.text import fitting, plain, wrapped
 
 _FIGURE = Figure(dpi=300)
 

@@ -6,20 +6,34 @@ A family of such files names them by a function that picks them from the list of
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from circuit_artifacts import hub
 from circuit_artifacts.errors import UnsafeContentError
 from circuit_artifacts.hub import HubFile
 from circuit_artifacts.schemas.declaration import Config
 
-__all__ = ["FileSet", "Local", "fingerprint", "list_files", "pick", "refuse_escape"]
+__all__ = [
+    "FileSet",
+    "Local",
+    "NamedFile",
+    "files_of_shard",
+    "fingerprint",
+    "list_files",
+    "pick",
+    "refuse_escape",
+    "shards_of",
+]
+
+File = TypeVar("File")
 
 _FINGERPRINT_LENGTH = 16
+_MOST_SHARDS = 256  # a repository has thousands of pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +113,30 @@ def pick(config: Config, place: Path | HubFile, names: tuple[str, ...], options:
     chosen = config.select(names, options)
     listing = names if config.family.is_inventory else ()
     return FileSet(place=place, names=chosen, listing=listing) if chosen or listing else None
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A local file and its name in the repository.
+
+    Attributes:
+        path: where it is on this machine.
+        name: relative to the repository's root, with forward slashes.
+    """
+
+    path: Path
+    name: str
+
+
+def shards_of(files: Sequence[object]) -> list[int]:
+    """One shard per file, or per handful of them if there are many."""
+    return list(range(min(len(files), _MOST_SHARDS)))
+
+
+def files_of_shard(files: Sequence[File], shard: int) -> Sequence[File]:
+    """The files of one of the shards of `shards_of`, in order."""
+    per_shard = math.ceil(len(files) / len(shards_of(files)))
+    return files[shard * per_shard : (shard + 1) * per_shard]
 
 
 def fingerprint(*parts: str) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
+from circuit_artifacts.filesets import NamedFile
 from circuit_artifacts.schemas.causal_dimensionality_mirror import HOOKS, STRUCTURES
 
 __all__ = ["UNKNOWN", "Place", "RepositoryFile", "classify"]
@@ -67,19 +68,10 @@ class Place:
     split: str | None = None
 
 
-@dataclass(frozen=True)
-class RepositoryFile:
-    """A local file and its name in the repository.
+class RepositoryFile(NamedFile):
+    """A file of the repository."""
 
-    Attributes:
-        path: where it is on this machine.
-        name: relative to the repository's root, with forward slashes.
-    """
-
-    path: Path
-    name: str
-
-    @property
+    @cached_property
     def place(self) -> Place:
         """What its name says."""
         return classify(self.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from circuit_artifacts.causal_dimensionality.paths import RepositoryFile
 from circuit_artifacts.causal_dimensionality.results import result
 from circuit_artifacts.causal_dimensionality.selection import files_of
 from circuit_artifacts.errors import SchemaError
-from circuit_artifacts.filesets import FileSet
+from circuit_artifacts.filesets import FileSet, files_of_shard, shards_of
 from circuit_artifacts.formats.reader import Request
 from circuit_artifacts.schemas import causal_dimensionality as rows
 from circuit_artifacts.schemas.causal_agreement import AgreementItem
@@ -25,7 +24,6 @@ from circuit_artifacts.schemas.common import ArtifactModel, arrow_schema
 
 __all__ = ["READERS", "AgreementReader", "FeatureReader", "FileReader"]
 
-_MOST_SHARDS = 256
 _SHARDS_OF_DICTIONARY = 8
 
 
@@ -63,7 +61,7 @@ class FileReader:
 
     def shards(self, path: FileSet) -> list[int]:
         """One shard per file, or per handful of small ones."""
-        return list(range(min(len(self._files(path)), _MOST_SHARDS)))
+        return shards_of(self._files(path))
 
     def tables(self, path: FileSet, shard: int) -> Iterator[pa.Table]:
         """The rows of one shard, a table per file.
@@ -73,9 +71,7 @@ class FileReader:
             FormatError: a file is damaged.
             SchemaError: a file is not what its path promises.
         """
-        files = self._files(path)
-        per_shard = math.ceil(len(files) / len(self.shards(path)))
-        for name in files[shard * per_shard : (shard + 1) * per_shard]:
+        for name in files_of_shard(self._files(path), shard):
             yield READERS[self._row](RepositoryFile(path.path(name), name))
 
     def _files(self, path: FileSet) -> list[str]:

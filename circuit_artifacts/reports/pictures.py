@@ -39,7 +39,7 @@ class Inputs:
     """The families that are on this machine."""
 
     job: Job
-    _records: dict[tuple[str, ...], provenance.Provenance] = field(default_factory=dict)
+    _records: dict[str, provenance.Provenance] = field(default_factory=dict)
 
     def has(self, *families: str) -> bool:
         """Whether all of these are."""
@@ -58,12 +58,14 @@ class Inputs:
 
     def record(self, families: tuple[str, ...]) -> provenance.Provenance:
         """How a picture of these families is made."""
-        if families not in self._records:
-            earlier = self._earlier(families)
-            found = [self.job.input_files(family) for family in families]
-            model = earlier.model if earlier is not None else None
-            self._records[families] = self.job.record(found, model=model)
-        return self._records[families]
+        for family in families:
+            if family not in self._records:  # a family is hashed once, whatever is drawn from it
+                self._records[family] = self.job.record([self.job.input_files(family)])
+        first, *others = (self._records[family] for family in families)
+        inputs = {name: digest for record in (first, *others) for name, digest in record.inputs.items()}
+        earlier = self._earlier(families)
+        model = earlier.model if earlier is not None else None
+        return first.model_copy(update={"inputs": dict(sorted(inputs.items())), "model": model})
 
     def note(self, *families: str) -> str:
         """What must be said of the numbers: whose they are."""

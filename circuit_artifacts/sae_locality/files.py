@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+from circuit_artifacts.filesets import NamedFile
 from circuit_artifacts.formats.row_tables import make_table
 from circuit_artifacts.sae_locality.json_files import json_text
 from circuit_artifacts.sae_locality.paths import Place, classify
@@ -28,17 +27,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RepositoryFile:
-    """A local file and its name in the repository.
-
-    Attributes:
-        path: where it is on this machine.
-        name: relative to the repository's root, with forward slashes.
-    """
-
-    path: Path
-    name: str
+class RepositoryFile(NamedFile):
+    """A file of the repository."""
 
     @cached_property
     def place(self) -> Place:

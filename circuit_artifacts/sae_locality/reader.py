@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import pyarrow as pa
 
-from circuit_artifacts.filesets import FileSet
+from circuit_artifacts.filesets import FileSet, files_of_shard, shards_of
 from circuit_artifacts.formats.reader import Request, Shape
 from circuit_artifacts.sae_locality.files import RepositoryFile
 from circuit_artifacts.sae_locality.json_files import read_json
@@ -17,8 +16,6 @@ from circuit_artifacts.sae_locality.tables import TABLE_OF_ROW, TABLES, plan
 from circuit_artifacts.schemas.common import arrow_schema, has_vectors
 
 __all__ = ["TableReader"]
-
-_MOST_SHARDS = 256  # a repository has thousands of pictures
 
 
 class TableReader:
@@ -40,7 +37,7 @@ class TableReader:
         """One shard per file, or per handful of small ones."""
         if self.request.config.family.is_inventory:
             return [0]
-        return list(range(min(len(self._files(path)), _MOST_SHARDS)))
+        return shards_of(self._files(path))
 
     def tables(self, path: FileSet, shard: int) -> Iterator[pa.Table]:
         """The rows of one shard, a table per file.
@@ -53,10 +50,8 @@ class TableReader:
         if self.request.config.family.is_inventory:
             yield inventory(path.listing, lambda name: read_json(path.path(name)))
             return
-        files = self._files(path)
-        per_shard = math.ceil(len(files) / len(self.shards(path)))
         table = TABLES[TABLE_OF_ROW[self._row]]
-        for name, beside in files[shard * per_shard : (shard + 1) * per_shard]:
+        for name, beside in files_of_shard(self._files(path), shard):
             others = [RepositoryFile(path.path(other), other) for other in beside]
             yield table.read(RepositoryFile(path.path(name), name), others)
 

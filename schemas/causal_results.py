@@ -30,6 +30,7 @@ from circuit_artifacts.schemas.causal_result_parts import (
 )
 
 __all__ = [
+    "EXTRAPOLATED",
     "KINDS",
     "AtpVersusExact",
     "CrossFamily",
@@ -49,7 +50,7 @@ __all__ = [
 # How far numbers that are printed with a few digits may be from those that they are computed from (spec 3).
 _RATIO_TOLERANCE = 5.1e-3
 _RANK_TOLERANCE, _WIDTH_TOLERANCE = 1e-6, 1e-5
-_EXTRAPOLATED = 1.5
+EXTRAPOLATED = 1.5
 """Times the largest count: an asymptote above it was extrapolated (spec 2.4, ours)."""
 
 
@@ -162,7 +163,7 @@ class CurveFit(_Result):
         largest = max([fit.kappa, *([fit.ci.hi] if fit.ci else [])])
         expected = {"exceeds_d_model": largest > self.d_model}
         if self.n_causal:
-            expected["extrapolated"] = fit.kappa > _EXTRAPOLATED * max(self.n_causal)
+            expected["extrapolated"] = fit.kappa > EXTRAPOLATED * max(self.n_causal)
         for name, value in expected.items():
             found = getattr(fit, name)
             require(found in {None, value}, f"{name} of the form {fit.form} is {found}, but by its kappa {value}")

@@ -24,11 +24,11 @@ from circuit_artifacts.compute.causality.curve_fitting import (
 from circuit_artifacts.compute.causality.curve_forms import FORMS, predict, through_ends
 from circuit_artifacts.compute.causality.intervals import Interval
 from circuit_artifacts.errors import SchemaError
+from circuit_artifacts.schemas.causal_results import EXTRAPOLATED
 
 __all__ = ["CurveFit", "CurveFits", "Verdict", "fit_curves", "predict", "through_ends"]
 
 N_STARTS: Final = 24
-_EXTRAPOLATED: Final = 1.5
 _CLOSE: Final = 2.0  # units of AICc
 
 Doubles = npt.NDArray[np.float64]
@@ -192,7 +192,7 @@ def _row(
         sse=solution.sse,
         aicc=aicc(n, form.n_parameters, solution.sse),
         at_bound=problem.at_bound(solution.vector),
-        extrapolated=kappa is not None and kappa > _EXTRAPOLATED * np.exp(problem.y.max()),
+        extrapolated=kappa is not None and kappa > EXTRAPOLATED * np.exp(problem.y.max()),
         exceeds_d_model=None
         if d_model is None or kappa is None
         else max(kappa, interval.hi if interval else kappa) > d_model,
@@ -209,7 +209,7 @@ def _least(rows: list[CurveFit]) -> CurveFit | None:
 
 
 def _is_unbounded(row: CurveFit, counts: Doubles) -> bool:
-    return "kappa" in row.at_bound and row.kappa is not None and row.kappa > _EXTRAPOLATED * counts.max()
+    return "kappa" in row.at_bound and row.kappa is not None and row.kappa > EXTRAPOLATED * counts.max()
 
 
 def _checked_data(widths: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], Doubles]:
